@@ -1,0 +1,1 @@
+"""From a video file to embeddings; each module knows one outside tool."""

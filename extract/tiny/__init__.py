@@ -1,0 +1,1 @@
+"""The bundled tiny encoders: weights, their makers script and its log."""

@@ -1,0 +1,1 @@
+"""The trainable maths: tensors in, tensors out; no files, no flags."""

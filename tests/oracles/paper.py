@@ -1,0 +1,194 @@
+"""Equations 1 to 14 of the paper as printed, so that the heads are checked against something else.
+
+One pair of a text and a video at a time, float64, no batch and no padding: the arrays hold real
+words and real frames only. A matrix `w` is applied as `x @ w`, hence has the shape (in, out).
+Score matrices are [text, video]. Names are the paper's: `x_t` sentence, `x_w` words, `x_v` frames,
+`x_a` audio. What the paper leaves open is settled in the docstring of the function concerned.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MGFIWeights:
+    """What equations 1 to 8 learn: LN and FF are written the same in 3 and 8, so they are one."""
+
+    norm1_weight: Array
+    norm1_bias: Array
+    w_q: Array
+    w_q_words: Array
+    w_k: Array
+    w_v: Array
+    w_o: Array
+    norm2_weight: Array
+    norm2_bias: Array
+    ff_w1: Array
+    ff_b1: Array
+    ff_w2: Array
+    ff_b2: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CMFIWeights:
+    """What equation 11 learns, and the vector that stands in for a missing sound."""
+
+    norm_weight: Array
+    norm_bias: Array
+    linear_w: Array
+    linear_b: Array
+    null: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """The rows "s-f" and "w-f" of Table 1, and the scale that `word_frame` takes."""
+
+    sentence_frame: bool = True
+    word_frame: bool = True
+    word_scale: float = 1.0
+
+
+def layer_norm(x: Array, weight: Array, bias: Array) -> Array:
+    """LN of equations 1, 3, 4, 8 and 11, over the last axis."""
+    mean = x.mean(-1, keepdims=True)
+    variance = ((x - mean) ** 2).mean(-1, keepdims=True)
+    return (x - mean) / np.sqrt(variance + 1e-5) * weight + bias
+
+
+def quick_gelu(x: Array) -> Array:
+    """The activation inside FF of equations 3 and 8: CLIP's, as the paper names none."""
+    return x / (1 + np.exp(-1.702 * x))
+
+
+def softmax(x: Array) -> Array:
+    """The softmax of equations 2, 6 and 7, over the last axis."""
+    exponentials = np.exp(x - x.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def cosine(x: Array, y: Array) -> float:
+    """The right-hand side of equations 10 and 11."""
+    return float(x @ y / (np.linalg.norm(x) * np.linalg.norm(y)))
+
+
+def feed_forward(x: Array, weights: MGFIWeights) -> Array:
+    """FF of equations 3 and 8: two linear layers between which is a nonlinear activation."""
+    return quick_gelu(x @ weights.ff_w1 + weights.ff_b1) @ weights.ff_w2 + weights.ff_b2
+
+
+def sentence_frame(x_t: Array, x_v: Array, weights: MGFIWeights) -> Array:
+    """Equations 1 to 3: o1, the video as the sentence sees it."""
+    dim = len(x_t)
+    q = layer_norm(x_t, weights.norm1_weight, weights.norm1_bias) @ weights.w_q  # (1)
+    k = layer_norm(x_v, weights.norm1_weight, weights.norm1_bias) @ weights.w_k  # (1)
+    v = layer_norm(x_v, weights.norm1_weight, weights.norm1_bias) @ weights.w_v  # (1)
+    z = softmax(q @ k.T / np.sqrt(dim)) @ v @ weights.w_o  # (2)
+    return z + feed_forward(layer_norm(z, weights.norm2_weight, weights.norm2_bias), weights)  # (3)
+
+
+def word_frame(x_w: Array, x_v: Array, weights: MGFIWeights, *, word_scale: float = 1.0) -> Array:
+    """Equations 4 to 8: o2, the video as the words see it.
+
+    Args:
+        word_scale: factor inside the softmax of equation 7, which prints none; 1/√C makes it
+            like equation 6. The maximum there is over the frames, as the sentence before
+            equation 4 says.
+    """
+    dim = x_w.shape[-1]
+    k = layer_norm(x_v, weights.norm1_weight, weights.norm1_bias) @ weights.w_k  # (1)
+    v = layer_norm(x_v, weights.norm1_weight, weights.norm1_bias) @ weights.w_v  # (1)
+    q = layer_norm(x_w, weights.norm1_weight, weights.norm1_bias) @ weights.w_q_words  # (4)
+    a = q @ k.T  # (5) [word, frame]
+    z = softmax(a / np.sqrt(dim)) @ v @ weights.w_o  # (6) [word, dim]
+    o = softmax(word_scale * a.max(axis=1)) @ z  # (7)
+    return o + feed_forward(layer_norm(o, weights.norm2_weight, weights.norm2_bias), weights)  # (8)
+
+
+def video_embedding(
+    x_t: Array, x_w: Array, x_v: Array, weights: MGFIWeights, variant: Variant
+) -> Array:
+    """Equation 9: o; o1 or o2 alone where the variant has one of them."""
+    granularities = []
+    if variant.sentence_frame:
+        granularities.append(sentence_frame(x_t, x_v, weights))
+    if variant.word_frame:
+        granularities.append(word_frame(x_w, x_v, weights, word_scale=variant.word_scale))
+    return np.sum(granularities, axis=0) / len(granularities)  # (9)
+
+
+def video_text_similarity(
+    x_t: Array, x_w: Array, x_v: Array, weights: MGFIWeights, variant: Variant
+) -> float:
+    """Equation 10: s(v, t) of one pair; x_t is the sentence itself, without LN or projection."""
+    return cosine(video_embedding(x_t, x_w, x_v, weights, variant), x_t)  # (10)
+
+
+def audio_text_similarity(x_t: Array, x_a: Array | None, weights: CMFIWeights) -> float:
+    """Equation 11: s(a, t) of one pair; without sound the null vector replaces L(LN(x_a))."""
+    if x_a is None:
+        return cosine(weights.null, x_t)
+    normed = layer_norm(x_a, weights.norm_weight, weights.norm_bias)
+    return cosine(normed @ weights.linear_w + weights.linear_b, x_t)  # (11)
+
+
+def video_text_similarities(
+    sentences: Sequence[Array],
+    words: Sequence[Array],
+    frames: Sequence[Array],
+    weights: MGFIWeights,
+    variant: Variant,
+) -> Array:
+    """Equation 10 for every text and every video."""
+    scores = np.empty((len(sentences), len(frames)))
+    for text, (x_t, x_w) in enumerate(zip(sentences, words, strict=True)):
+        for video, x_v in enumerate(frames):
+            scores[text, video] = video_text_similarity(x_t, x_w, x_v, weights, variant)
+    return scores
+
+
+def audio_text_similarities(
+    sentences: Sequence[Array], audio: Sequence[Array | None], weights: CMFIWeights
+) -> Array:
+    """Equation 11 for every text and every video."""
+    scores = np.empty((len(sentences), len(audio)))
+    for text, x_t in enumerate(sentences):
+        for video, x_a in enumerate(audio):
+            scores[text, video] = audio_text_similarity(x_t, x_a, weights)
+    return scores
+
+
+def video_to_text_loss(s_vt: Array, s_at: Array, tau: float) -> float:
+    """Equation 12, over the texts of each video, with the temperature that the paper leaves out.
+
+    The printed denominator has s(a_i, t_i) in every term, where it would cancel; equation 13 shows
+    that the sum is meant to run over its text, too.
+    """
+    logits = np.exp(tau) * (s_vt + s_at)
+    batch = len(logits)
+    total = 0.0
+    for i in range(batch):
+        denominator = sum(np.exp(logits[j, i]) for j in range(batch))
+        total += np.log(np.exp(logits[i, i]) / denominator)
+    return float(-total / batch)  # (12)
+
+
+def text_to_video_loss(s_vt: Array, s_at: Array, tau: float) -> float:
+    """Equation 13, over the videos of each text."""
+    logits = np.exp(tau) * (s_vt + s_at)
+    batch = len(logits)
+    total = 0.0
+    for i in range(batch):
+        denominator = sum(np.exp(logits[i, j]) for j in range(batch))
+        total += np.log(np.exp(logits[i, i]) / denominator)
+    return float(-total / batch)  # (13)
+
+
+def loss(s_vt: Array, s_at: Array, tau: float) -> float:
+    """Equation 14, as the mean of the two directions, not the printed sum: half of it."""
+    return (text_to_video_loss(s_vt, s_at, tau) + video_to_text_loss(s_vt, s_at, tau)) / 2  # (14)
