@@ -47,7 +47,10 @@ class CMFIWeights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """The rows "s-f" and "w-f" of Table 1, and the scale that `word_frame` takes."""
+    """The rows "s-f" and "w-f" of Table 1, and the scale that `word_frame` takes.
+
+    Without both it is the control, which is not the paper's: equation 3 on the plain mean.
+    """
 
     sentence_frame: bool = True
     word_frame: bool = True
@@ -110,6 +113,13 @@ def word_frame(x_w: Array, x_v: Array, weights: MGFIWeights, *, word_scale: floa
     return o + feed_forward(layer_norm(o, weights.norm2_weight, weights.norm2_bias), weights)  # (8)
 
 
+def plain_mean(x_v: Array, weights: MGFIWeights) -> Array:
+    """The control: equations 1 to 3 with 1/N in place of the softmax."""
+    v = layer_norm(x_v, weights.norm1_weight, weights.norm1_bias) @ weights.w_v
+    z = np.mean(v @ weights.w_o, axis=0)
+    return z + feed_forward(layer_norm(z, weights.norm2_weight, weights.norm2_bias), weights)
+
+
 def video_embedding(
     x_t: Array, x_w: Array, x_v: Array, weights: MGFIWeights, variant: Variant
 ) -> Array:
@@ -119,6 +129,8 @@ def video_embedding(
         granularities.append(sentence_frame(x_t, x_v, weights))
     if variant.word_frame:
         granularities.append(word_frame(x_w, x_v, weights, word_scale=variant.word_scale))
+    if not granularities:
+        return plain_mean(x_v, weights)
     return np.sum(granularities, axis=0) / len(granularities)  # (9)
 
 
@@ -127,6 +139,11 @@ def video_text_similarity(
 ) -> float:
     """Equation 10: s(v, t) of one pair; x_t is the sentence itself, without LN or projection."""
     return cosine(video_embedding(x_t, x_w, x_v, weights, variant), x_t)  # (10)
+
+
+def mean_pooling_similarity(x_t: Array, x_v: Array) -> float:
+    """The row "base" of Table 1, CLIP4Clip's meanP: unit frames, their mean, its cosine."""
+    return cosine(np.mean([frame / np.linalg.norm(frame) for frame in x_v], axis=0), x_t)
 
 
 def audio_text_similarity(x_t: Array, x_a: Array | None, weights: CMFIWeights) -> float:
@@ -163,8 +180,10 @@ def audio_text_similarities(
     return scores
 
 
-def video_to_text_loss(s_vt: Array, s_at: Array, tau: float) -> float:
+def video_to_text_loss(s_vt: Array, s_at: Array, tau: float, videos: Sequence[int]) -> float:
     """Equation 12, over the texts of each video, with the temperature that the paper leaves out.
+
+    A text j of the same video as i (equal numbers in `videos`) is no negative, so it is left out.
 
     The printed denominator has s(a_i, t_i) in every term, where it would cancel; equation 13 shows
     that the sum is meant to run over its text, too.
@@ -173,22 +192,28 @@ def video_to_text_loss(s_vt: Array, s_at: Array, tau: float) -> float:
     batch = len(logits)
     total = 0.0
     for i in range(batch):
-        denominator = sum(np.exp(logits[j, i]) for j in range(batch))
+        denominator = sum(np.exp(logits[j, i]) for j in rivals(i, videos))
         total += np.log(np.exp(logits[i, i]) / denominator)
     return float(-total / batch)  # (12)
 
 
-def text_to_video_loss(s_vt: Array, s_at: Array, tau: float) -> float:
+def text_to_video_loss(s_vt: Array, s_at: Array, tau: float, videos: Sequence[int]) -> float:
     """Equation 13, over the videos of each text."""
     logits = np.exp(tau) * (s_vt + s_at)
     batch = len(logits)
     total = 0.0
     for i in range(batch):
-        denominator = sum(np.exp(logits[i, j]) for j in range(batch))
+        denominator = sum(np.exp(logits[i, j]) for j in rivals(i, videos))
         total += np.log(np.exp(logits[i, i]) / denominator)
     return float(-total / batch)  # (13)
 
 
-def loss(s_vt: Array, s_at: Array, tau: float) -> float:
+def rivals(i: int, videos: Sequence[int]) -> list[int]:
+    """The pairs over which the denominators of equations 12 and 13 run for pair i."""
+    return [j for j, video in enumerate(videos) if j == i or video != videos[i]]
+
+
+def loss(s_vt: Array, s_at: Array, tau: float, videos: Sequence[int]) -> float:
     """Equation 14, as the mean of the two directions, not the printed sum: half of it."""
-    return (text_to_video_loss(s_vt, s_at, tau) + video_to_text_loss(s_vt, s_at, tau)) / 2  # (14)
+    text_to_video = text_to_video_loss(s_vt, s_at, tau, videos)
+    return (text_to_video + video_to_text_loss(s_vt, s_at, tau, videos)) / 2  # (14)

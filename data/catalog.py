@@ -1,0 +1,99 @@
+"""The datasets that vidret knows by name."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from vidret.data.errors import ConfigError, MissingError
+from vidret.data.folder import load_folder
+from vidret.data.msvd import load_msvd
+from vidret.data.samples import Dataset
+
+FOLDER_PREFIX = "folder:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetEntry:
+    """One dataset: how to read it, and what a user must know of it.
+
+    Args:
+        load: from the dataset's folder to its videos and captions.
+        summary: one line for a list.
+        holds: what belongs into the folder.
+        default_root: the folder, where vidret brings it along.
+    """
+
+    load: Callable[[Path], Dataset]
+    summary: str
+    holds: str
+    default_root: Path | None = None
+
+
+DATASETS: dict[str, DatasetEntry] = {
+    "msvd": DatasetEntry(
+        load=load_msvd,
+        summary="1,970 YouTube clips without sound, 80,827 captions",
+        holds="YouTubeClips/, captions_msvd.json or raw-captions.pkl, {train,val,test}_list.txt",
+    ),
+}
+
+
+def load_dataset(spec: str, root: Path | None) -> Dataset:
+    """Read a dataset by its name, or any folder of videos as `folder:PATH`.
+
+    Raises:
+        ConfigError: no dataset has this name.
+        MissingError: it is not known where the dataset lies, or something is not there.
+    """
+    if spec.startswith(FOLDER_PREFIX):
+        return load_folder(_folder_of(spec, root))
+    if spec not in DATASETS:
+        raise ConfigError(_unknown(spec))
+    entry = DATASETS[spec]
+    root = root or entry.default_root
+    if root is None:
+        raise MissingError(_how_to_name_a_root(spec, entry))
+    return entry.load(root)
+
+
+def dataset_hash(dataset: Dataset) -> str:
+    """Hash of ids, splits and captions, whatever their order and wherever the files lie."""
+    lines = [
+        *(["video", video.id, video.split] for video in dataset.videos),
+        *(["caption", c.id, c.video_id, c.text, c.kind] for c in dataset.captions),
+    ]
+    digest = hashlib.sha256()
+    for line in sorted(map(json.dumps, lines)):
+        digest.update(f"{line}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _folder_of(spec: str, root: Path | None) -> Path:
+    folder = spec.removeprefix(FOLDER_PREFIX)
+    if not folder:
+        raise ConfigError("folder: names no folder: write folder:PATH")
+    if root is not None:
+        raise ConfigError(f"{spec} says where the videos are: leave out the root {root}")
+    return Path(folder)
+
+
+def _unknown(spec: str) -> str:
+    close = get_close_matches(spec, DATASETS, n=1)
+    if close:
+        hint = f"did you mean {close[0]!r}?"
+    elif Path(spec).expanduser().is_dir():
+        hint = f"for your own videos write {FOLDER_PREFIX}{spec}"
+    else:
+        hint = f"for your own videos write {FOLDER_PREFIX}PATH"
+    return f"no dataset {spec!r}, the known ones are {', '.join(sorted(DATASETS))}: {hint}"
+
+
+def _how_to_name_a_root(name: str, entry: DatasetEntry) -> str:
+    return (
+        f'no folder known for dataset "{name}". Put this into ./vidret.toml:\n\n'
+        f'[datasets.{name}]\nroot = "/path/to/{name}"   # holds {entry.holds}\n\n'
+        f"or pass --root. What the folder must hold: vidret datasets show {name}"
+    )

@@ -1,0 +1,227 @@
+"""The features of one split, videos and captions, as the trainers and the evaluator take them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidret.data.errors import DamagedError
+from vidret.data.fingerprint import Fingerprint
+from vidret.data.rows import ShardRows, View, chosen_rows, ragged_rows
+from vidret.data.samples import AudioState
+from vidret.data.shards import CaptionTable, VideoTable, how_to_repair
+
+if TYPE_CHECKING:  # torch takes seconds to import, and reading a cache needs none of it
+    import torch
+
+    import vidret.data.batches
+
+Rows = NDArray[Any] | ShardRows
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitFeatures:
+    """One split of a cache: a row a video, a row a caption, words ragged.
+
+    Args:
+        folder: the cache that they come from.
+        owners: the row of each caption's video.
+        words: caption `n` has the rows `word_offsets[n]` to `word_offsets[n + 1]`; likewise
+            `tokens`.
+        dropped_captions: captions left out because their video is not in the cache.
+    """
+
+    folder: Path
+    split: str
+    video_ids: list[str]
+    paths: list[str]
+    durations: NDArray[np.float64]
+    frames: Rows
+    frame_mask: NDArray[np.bool_]
+    times: NDArray[np.float64]
+    indices: NDArray[np.int64]
+    audio: Rows
+    audio_state: list[AudioState]
+    caption_ids: list[str]
+    owners: NDArray[np.int64]
+    text: list[str]
+    kind: list[str]
+    truncated: NDArray[np.bool_]
+    tokens: NDArray[np.int64]
+    token_offsets: NDArray[np.int64]
+    sentence: Rows
+    words: Rows
+    word_offsets: NDArray[np.int64]
+    dropped_captions: int
+
+    def videos_tensors(self) -> "vidret.data.batches.Videos":
+        """All videos in float32.
+
+        Raises:
+            DamagedError: a feature is not finite.
+        """
+        import torch
+
+        from vidret.data.batches import Videos
+
+        return Videos(
+            frames=self._tensor(self.frames[:], self.video_ids),
+            frame_mask=torch.from_numpy(self.frame_mask),
+            audio=self._tensor(self.audio[:], self.video_ids),
+            audio_mask=torch.tensor(
+                [s is AudioState.OK for s in self.audio_state], dtype=torch.bool
+            ),
+        )
+
+    def texts_tensors(self, rows: NDArray[np.int64] | None = None) -> "vidret.data.batches.Texts":
+        """Some captions, or all of them, in float32 and padded to the longest.
+
+        Raises:
+            DamagedError: a feature is not finite.
+        """
+        import torch
+
+        from vidret.data.batches import Texts, pad_words
+
+        rows = np.arange(len(self.caption_ids)) if rows is None else rows
+        ids = [self.caption_ids[row] for row in rows]
+        word_rows, offsets = ragged_rows(self.word_offsets, rows)
+        owners = np.repeat(np.arange(len(rows)), np.diff(offsets))
+        words, mask = pad_words(
+            self._tensor(self.words[word_rows], ids, owners), torch.from_numpy(offsets)
+        )
+        return Texts(sentence=self._tensor(self.sentence[rows], ids), words=words, word_mask=mask)
+
+    def _tensor(
+        self, values: NDArray[Any], ids: list[str], owners: NDArray[np.int64] | None = None
+    ) -> "torch.Tensor":
+        """As float32; row `n` belongs to `ids[n]`, or to `ids[owners[n]]`."""
+        import torch
+
+        tensor = torch.from_numpy(np.asarray(values, np.float32))
+        finite = tensor.isfinite().flatten(1).all(1)
+        if not finite.all():
+            bad = np.flatnonzero(~finite.numpy())
+            named = dict.fromkeys(ids[row] for row in (bad if owners is None else owners[bad]))
+            raise DamagedError(
+                f"{self.folder}: features of {', '.join(list(named)[:5])} are not finite: "
+                f"{how_to_repair(self.folder)}"
+            )
+        return tensor
+
+
+def gather_split(
+    folder: Path,
+    split: str,
+    videos: Sequence[VideoTable],
+    captions: Sequence[CaptionTable],
+    *,
+    fingerprint: Fingerprint,
+    num_captions: int,
+    view: View,
+) -> SplitFeatures:
+    """Put the shards of a cache end to end and keep one split of them.
+
+    Args:
+        folder: where they lie, for errors.
+        split: the split to keep.
+        videos: the video shards.
+        captions: the caption shards; a caption is kept if its video is.
+        fingerprint: says how wide the features are.
+        num_captions: how many captions the dataset has in this split.
+        view: whether to read the embeddings now.
+
+    Raises:
+        DamagedError: an id is there twice.
+    """
+    video_columns = _videos(videos, split, fingerprint, view)
+    row_of = {id_: row for row, id_ in enumerate(video_columns["video_ids"])}
+    caption_columns = _captions(captions, row_of, fingerprint.dim, view)
+    _require_unique(video_columns["video_ids"], folder)
+    _require_unique(caption_columns["caption_ids"], folder)
+    return SplitFeatures(
+        folder=folder,
+        split=split,
+        dropped_captions=num_captions - len(caption_columns["caption_ids"]),
+        **video_columns,
+        **caption_columns,
+    )
+
+
+def _videos(
+    tables: Sequence[VideoTable], split: str, fingerprint: Fingerprint, view: View
+) -> dict[str, Any]:
+    kept = np.flatnonzero([its == split for table in tables for its in table.split])
+    length = max((table.frame_mask.shape[1] for table in tables), default=fingerprint.frames)
+    frame_shape = (length, fingerprint.dim)
+    audio_shape = (fingerprint.audio_dim,)
+    return {
+        "video_ids": _pick([table.ids for table in tables], kept),
+        "paths": _pick([table.path for table in tables], kept),
+        "durations": _join([table.duration for table in tables], np.float64)[kept],
+        "frames": chosen_rows([table.frames for table in tables], kept, frame_shape, view),
+        "frame_mask": _widen([table.frame_mask for table in tables], length, np.bool_)[kept],
+        "times": _widen([table.times for table in tables], length, np.float64)[kept],
+        "indices": _widen([table.indices for table in tables], length, np.int64)[kept],
+        "audio": chosen_rows([table.audio for table in tables], kept, audio_shape, view),
+        "audio_state": _pick([table.audio_state for table in tables], kept),
+    }
+
+
+def _captions(
+    tables: Sequence[CaptionTable], row_of: dict[str, int], dim: int, view: View
+) -> dict[str, Any]:
+    owners = np.array(
+        [row_of.get(id_, -1) for table in tables for id_ in table.video_ids], np.int64
+    )
+    kept = np.flatnonzero(owners >= 0)
+    word_rows, word_offsets = ragged_rows(_offsets([t.word_offsets for t in tables]), kept)
+    token_rows, token_offsets = ragged_rows(_offsets([t.token_offsets for t in tables]), kept)
+    return {
+        "caption_ids": _pick([table.ids for table in tables], kept),
+        "owners": owners[kept],
+        "text": _pick([table.text for table in tables], kept),
+        "kind": _pick([table.kind for table in tables], kept),
+        "truncated": _join([table.truncated for table in tables], np.bool_)[kept],
+        "tokens": _join([table.tokens for table in tables], np.int64)[token_rows],
+        "token_offsets": token_offsets,
+        "sentence": chosen_rows([table.sentence for table in tables], kept, (dim,), view),
+        "words": chosen_rows([table.words for table in tables], word_rows, (dim,), view),
+        "word_offsets": word_offsets,
+    }
+
+
+def _pick(columns: Sequence[Sequence[T]], rows: NDArray[np.int64]) -> list[T]:
+    joined = [value for column in columns for value in column]
+    return [joined[row] for row in rows]
+
+
+def _join(columns: Sequence[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
+    return np.concatenate([np.zeros(0, dtype), *columns])
+
+
+def _widen(columns: Sequence[NDArray[Any]], length: int, dtype: type[np.generic]) -> NDArray[Any]:
+    """Tables end to end, the narrower ones filled up with zeros."""
+    wide = np.zeros((sum(map(len, columns)), length), dtype)
+    start = 0
+    for column in columns:
+        wide[start : start + len(column), : column.shape[1]] = column
+        start += len(column)
+    return wide
+
+
+def _offsets(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """The offsets of ragged shards that were put end to end."""
+    lengths = _join([np.diff(part) for part in parts], np.int64)
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def _require_unique(ids: list[str], folder: Path) -> None:
+    if len(set(ids)) < len(ids):
+        twice = Counter(ids).most_common(1)[0][0]
+        raise DamagedError(f"{folder} holds {twice} twice: remove the folder and extract again")

@@ -1,0 +1,231 @@
+"""The heads together: similarity of texts and videos, for training and in blocks for ranking."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vidret.data.batches import Texts, Videos
+from vidret.data.errors import ConfigError
+from vidret.heads.cmfi import CMFI
+
+MAX_LOGIT_SCALE = 100.0
+DEFAULT_MEMORY = 512 * 2**20
+TEXTS_PER_BLOCK = 128
+
+TextSideT = TypeVar("TextSideT")
+VideoSideT = TypeVar("VideoSideT")
+
+
+@runtime_checkable
+class VideoHead(Protocol[TextSideT, VideoSideT]):
+    """What a head for frames offers; only the head itself looks inside what it prepared."""
+
+    def prepare_texts(self, texts: Texts) -> TextSideT:
+        """Do what depends on the texts alone."""
+
+    def prepare_videos(self, videos: Videos) -> VideoSideT:
+        """Do what depends on the videos alone."""
+
+    def score(self, texts: TextSideT, videos: VideoSideT) -> Float[Tensor, "text video"]:
+        """Return the similarity of prepared texts and videos."""
+
+    def score_parts(
+        self, texts: TextSideT, videos: VideoSideT
+    ) -> dict[str, Float[Tensor, "text video"]]:
+        """Return the named parts whose sum is the similarity, dropout aside."""
+
+    def frame_weights(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video frame"]:
+        """Return how much each frame counts for each text."""
+
+    def floats_per_pair(self, words: int, frames: int) -> int:
+        """How many numbers scoring holds at once for a pair of a text and a video."""
+
+    def floats_per_video(self, frames: int, dim: int) -> int:
+        """How many numbers a prepared video takes while it is prepared and after."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyTexts:
+    """Texts as the video head and equation 11 want them."""
+
+    for_frames: Any
+    sentence: Float[Tensor, "text dim"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyVideos:
+    """Videos as the video head and equation 11 want them."""
+
+    for_frames: Any
+    audio: Float[Tensor, "video dim"] | None
+
+
+class Retriever(nn.Module):
+    """A head for frames, perhaps one for sound, and the temperature of the loss.
+
+    Args:
+        video_head: gives s(v, t), such as `MGFI` or `MeanPooling`.
+        audio_head: gives s(a, t), which is added.
+        logit_scale: exp(tau) to start from, CLIP's own; what lies above 100 starts at 100.
+    """
+
+    def __init__(
+        self, video_head: VideoHead[Any, Any], audio_head: CMFI | None, *, logit_scale: float
+    ) -> None:
+        super().__init__()
+        if not logit_scale > 0:
+            raise ConfigError(f"logit_scale is {logit_scale}: it must be above 0, as CLIP's 100 is")
+        self.video_head = video_head
+        self.audio_head = audio_head
+        self.tau = nn.Parameter(torch.tensor(math.log(min(logit_scale, MAX_LOGIT_SCALE))))
+
+    def forward(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video"]:
+        """Return s(v, t) + s(a, t) for every text and every video."""
+        return self.score(self.prepare_texts(texts), self.prepare_videos(videos))
+
+    def logits(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video"]:
+        """Return the exponents of equations 12 and 13.
+
+        The paper prints no temperature; without one a sum of cosines is too flat to learn from.
+        """
+        return self.tau.exp() * self(texts, videos)
+
+    def parts(self, texts: Texts, videos: Videos) -> dict[str, Float[Tensor, "text video"]]:
+        """Return the video head's parts and `audio`; their sum is the similarity."""
+        return self.score_parts(self.prepare_texts(texts), self.prepare_videos(videos))
+
+    def frame_weights(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video frame"]:
+        """Return how much each frame counts for each text."""
+        return self.video_head.frame_weights(texts, videos)
+
+    @torch.no_grad()
+    def clamp_temperature(self) -> None:
+        """Keep exp(tau) at most 100, as CLIP's training did; call it after each optimizer step."""
+        self.tau.clamp_(max=math.log(MAX_LOGIT_SCALE))
+
+    def prepare_texts(self, texts: Texts) -> ReadyTexts:
+        """Do what depends on the texts alone."""
+        return ReadyTexts(
+            for_frames=self.video_head.prepare_texts(texts),
+            sentence=nn.functional.normalize(texts.sentence, dim=-1),
+        )
+
+    def prepare_videos(self, videos: Videos) -> ReadyVideos:
+        """Do what depends on the videos alone."""
+        return ReadyVideos(
+            for_frames=self.video_head.prepare_videos(videos),
+            audio=None if self.audio_head is None else self.audio_head.embed(videos),
+        )
+
+    def score(self, texts: ReadyTexts, videos: ReadyVideos) -> Float[Tensor, "text video"]:
+        """Return the similarity of prepared texts and videos."""
+        similarity = self.video_head.score(texts.for_frames, videos.for_frames)
+        return similarity if videos.audio is None else similarity + texts.sentence @ videos.audio.T
+
+    def score_parts(
+        self, texts: ReadyTexts, videos: ReadyVideos
+    ) -> dict[str, Float[Tensor, "text video"]]:
+        """Return the parts of the similarity of prepared texts and videos."""
+        parts = self.video_head.score_parts(texts.for_frames, videos.for_frames)
+        return parts if videos.audio is None else parts | {"audio": texts.sentence @ videos.audio.T}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockSizes:
+    """How many texts and videos meet at once, and how many videos stay prepared meanwhile."""
+
+    texts: int
+    videos: int
+    panel: int
+
+
+def score_in_blocks(
+    retriever: Retriever, texts: Texts, videos: Videos, *, memory: int = DEFAULT_MEMORY
+) -> Float[Tensor, "text video"]:
+    """Return the similarity of all texts to all videos within `memory` bytes besides the result."""
+    similarity = texts.sentence.new_empty(len(texts), len(videos))
+    with scoring(retriever):
+        for rows, columns, ready_texts, ready_videos in _blocks(retriever, texts, videos, memory):
+            similarity[rows, columns] = retriever.score(ready_texts, ready_videos)
+    return similarity
+
+
+def parts_in_blocks(
+    retriever: Retriever, texts: Texts, videos: Videos, *, memory: int = DEFAULT_MEMORY
+) -> dict[str, Float[Tensor, "text video"]]:
+    """Return the parts of `score_in_blocks`, each for all texts and all videos."""
+    parts: dict[str, Tensor] = {}
+    with scoring(retriever):
+        for rows, columns, ready_texts, ready_videos in _blocks(retriever, texts, videos, memory):
+            for name, part in retriever.score_parts(ready_texts, ready_videos).items():
+                if name not in parts:
+                    parts[name] = texts.sentence.new_empty(len(texts), len(videos))
+                parts[name][rows, columns] = part
+    return parts
+
+
+def block_sizes(
+    retriever: Retriever, texts: Texts, videos: Videos, *, memory: int = DEFAULT_MEMORY
+) -> BlockSizes:
+    """Share `memory` bytes: half for a block of pairs, a quarter each for either side.
+
+    A block of pairs takes texts x videos x `floats_per_pair` numbers, a panel of prepared videos
+    `floats_per_video` each, prepared texts two vectors a word. Even too little memory gives 1 x 1.
+    """
+    size = texts.sentence.element_size()
+    words, frames, dim = texts.words.shape[1] + 1, *videos.frames.shape[1:]
+    pairs = memory // 2 // (size * retriever.video_head.floats_per_pair(words, frames))
+    rows = min(TEXTS_PER_BLOCK, memory // 4 // (size * 3 * (words + 1) * dim), max(1, pairs))
+    columns = pairs // max(1, rows)
+    panel = memory // 4 // (size * retriever.video_head.floats_per_video(frames, dim))
+    return BlockSizes(texts=max(1, rows), videos=max(1, min(columns, panel)), panel=max(1, panel))
+
+
+@contextmanager
+def scoring(retriever: nn.Module) -> Iterator[None]:
+    """Without gradients and dropout; each module's own mode comes back afterwards.
+
+    Each its own, since a frozen video head is in eval mode while the audio head trains.
+    """
+    modes = {module: module.training for module in retriever.modules()}
+    retriever.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _blocks(
+    retriever: Retriever, texts: Texts, videos: Videos, memory: int
+) -> Iterator[tuple[Int[Tensor, " row"], slice, ReadyTexts, ReadyVideos]]:
+    """Every text against every video, block by block; each side is prepared as rarely as it may.
+
+    Captions of like length share a block, as a block is padded to its longest.
+    """
+    sizes = block_sizes(retriever, texts, videos, memory=memory)
+    by_length = texts.word_mask.sum(-1).argsort(stable=True)
+    for start in range(0, len(videos), sizes.panel):
+        stop = min(start + sizes.panel, len(videos))
+        panel = [
+            (columns, retriever.prepare_videos(videos[columns]))
+            for columns in _slices(start, stop, sizes.videos)
+        ]
+        for block in _slices(0, len(texts), sizes.texts):
+            rows = by_length[block]
+            ready_texts = retriever.prepare_texts(texts[rows])
+            for columns, ready_videos in panel:
+                yield rows, columns, ready_texts, ready_videos
+
+
+def _slices(start: int, stop: int, step: int) -> Iterator[slice]:
+    """Consecutive slices from start to stop, `step` long each but the last."""
+    for begin in range(start, stop, step):
+        yield slice(begin, min(begin + step, stop))

@@ -1,0 +1,367 @@
+"""Every setting of every command in one place: its default, its meaning, what it may be."""
+
+# ruff: noqa: RUF009 - setting() is dataclasses.field with more metadata
+
+import re
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vidret.data.errors import ConfigError
+
+TINY = "tiny"
+SYNTH = "synth"
+REAL_BACKBONE = "ViT-B-32-quickgelu@openai"
+REAL_AUDIO = "Cnn14"
+WORD_WEIGHT_SCALES = ("literal", "sqrt_c", "learnable")
+
+
+def setting(
+    default: Any = MISSING,  # noqa: ANN401 - a default has the type of its field
+    *,
+    help: str,  # noqa: A002 - click's own word for it
+    choices: tuple[str, ...] = (),
+    env: str = "",
+    shared: bool = False,
+    argument: bool = False,
+) -> Any:  # noqa: ANN401 - stands where a value of the field's type is expected
+    """A dataclass field that knows how it is set and explained.
+
+    Args:
+        default: the built-in value; without one the setting has to be given.
+        help: one line for `--help`.
+        choices: the words allowed; empty when any value of the type will do.
+        env: the variable that sets it, where that is not `VIDRET_<TABLE>_<FIELD>`.
+        shared: one value for all commands: `VIDRET_<FIELD>`, and above the tables of a file.
+        argument: stands on the command line without a name, and nowhere else.
+    """
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "env": env,
+        "shared": shared,
+        "argument": argument,
+    }
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What every command knows; `table` is the command's table in a file of settings."""
+
+    table: ClassVar[str] = ""
+
+    work: Path = setting(
+        Path("vidret-work"), help="Folder that holds caches, runs and indexes.", shared=True
+    )
+    offline: bool = setting(
+        default=False,
+        help="Never use the network, not even for weights named by a tag.",
+        shared=True,
+    )
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            _check_choice(one, getattr(self, one.name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportConfig(Config):
+    """Settings of a command that ends in a report."""
+
+    json: bool = setting(
+        default=False, help="Print the report as JSON instead of tables.", shared=True
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractConfig(ReportConfig):
+    """Settings of `vidret extract`, which `vidret doctor` checks."""
+
+    table: ClassVar[str] = "extract"
+
+    dataset: str = setting(SYNTH, help="Name of a dataset, or folder:PATH for your own videos.")
+    root: Path | None = setting(None, help="Folder of the dataset.")
+    frames: int = setting(12, help="Frames taken from each video.")
+    decoder: str = setting("av", help="What reads the videos.", choices=("av", "ffmpeg"))
+    backbone: str | None = setting(
+        None, help="Encoder of frames and words: tiny, NAME@PATH or NAME@TAG."
+    )
+    audio: str | None = setting(None, help="Encoder of sound: tiny, none or Cnn14@PATH.")
+    shard_size: int = setting(16, help="Videos in one shard, which is one task.")
+    workers: int = setting(0, help="Worker processes; 0 is one per core.")
+    device: str = setting(
+        "auto", help="Where encoders run: auto, cpu, cuda or cuda:N.", shared=True
+    )
+    retry_failed: bool = setting(default=False, help="Try the videos again that failed before.")
+    allow_failures: int | str = setting(0, help="Failed videos to accept: a number or N%.")
+    dry_run: bool = setting(default=False, help="Say what would be done, and do nothing.")
+    clips: int | None = setting(None, help="Clips to draw for synth; unset takes the shipped set.")
+    seed: int = setting(0, help="Seed of the clips drawn for synth.")
+
+    def __post_init__(self) -> None:
+        Config.__post_init__(self)
+        require(self.frames >= 1, f"frames is {self.frames}: a video needs 1 or more")
+        require(self.shard_size >= 1, f"shard_size is {self.shard_size}: a shard needs 1 or more")
+        require(self.workers >= 0, f"workers is {self.workers}: give 0 (one per core) or more")
+        require(
+            self.clips is None or self.clips >= 1, f"clips is {self.clips}: synth needs 1 or more"
+        )
+        require(
+            self.clips is None or self.dataset == SYNTH,
+            f"clips is {self.clips}, but dataset is {self.dataset}: only synth draws clips",
+        )
+        self.failures_allowed(1)
+        check_device(self.device)
+
+    @property
+    def backbone_name(self) -> str:
+        """The encoder of frames and words, as given or as the dataset asks for it."""
+        return self.backbone or (TINY if self.dataset == SYNTH else REAL_BACKBONE)
+
+    @property
+    def audio_name(self) -> str:
+        """The encoder of sound, as given or as the dataset asks for it."""
+        return self.audio or (TINY if self.dataset == SYNTH else REAL_AUDIO)
+
+    def failures_allowed(self, total: int) -> int:
+        """How many of `total` videos may fail before the run counts as failed."""
+        given = str(self.allow_failures)
+        match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", given)
+        if not match or (match[2] and float(match[2]) > 100):
+            raise ConfigError(
+                f"allow_failures is {given!r}: give a number of videos such as 4, "
+                f"or a percentage from 0% to 100%"
+            )
+        return int(match[1]) if match[1] else int(total * float(match[2]) / 100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitConfig(ReportConfig):
+    """Settings of a fit, whether one head is trained or many."""
+
+    cache: Path | None = setting(None, help="Cache to train on; unset takes the newest.")
+    epochs: int = setting(12, help="Epochs of the video and text heads.")
+    audio_epochs: int = setting(8, help="Epochs of the sound head, the rest frozen.")
+    batch_size: int = setting(64, help="Captions in one batch.")
+    lr: float = setting(1e-3, help="Learning rate of the video and text heads.")
+    audio_lr: float = setting(3e-3, help="Learning rate of the sound head.")
+    weight_decay: float = setting(0.01, help="Weight decay of AdamW.")
+    dropout: float = setting(0.3, help="Dropout inside the heads.")
+    hidden: int | None = setting(
+        None, help="Width of the feed-forward layers; unset fits the cache."
+    )
+    word_weight_scale: str = setting(
+        "literal", help="Scale of the softmax over words (equation 7).", choices=WORD_WEIGHT_SCALES
+    )
+    select_on: str = setting("val", help="Split that picks the epoch; test marks the table oracle.")
+    device: str = setting("auto", help="Where to train: auto, cpu, cuda or cuda:N.", shared=True)
+
+    def __post_init__(self) -> None:
+        Config.__post_init__(self)
+        require(self.epochs >= 0, f"epochs is {self.epochs}: give 0 or more")
+        require(self.audio_epochs >= 0, f"audio_epochs is {self.audio_epochs}: give 0 or more")
+        require(
+            self.batch_size >= 2,
+            f"batch_size is {self.batch_size}: in-batch negatives need 2 or more",
+        )
+        require(self.lr > 0, f"lr is {self.lr}: a learning rate is above 0")
+        require(self.audio_lr > 0, f"audio_lr is {self.audio_lr}: a learning rate is above 0")
+        require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}: give 0 or more")
+        require(
+            0 <= self.dropout < 1, f"dropout is {self.dropout}: give 0 or more, and less than 1"
+        )
+        require(self.hidden is None or self.hidden >= 1, f"hidden is {self.hidden}: give 1 or more")
+        check_device(self.device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig(FitConfig):
+    """Settings of `vidret train-heads`."""
+
+    table: ClassVar[str] = "train-heads"
+
+    head: str = setting("mgfi+cmfi", help="Heads to train, joined by +.")
+    seed: int = setting(0, help="Seed of weights, batches and dropout.")
+    resume: str | None = setting(None, help="Name of a run to continue.")
+    name: str | None = setting(None, help="Name of the new run; unset makes one.")
+
+    def __post_init__(self) -> None:
+        FitConfig.__post_init__(self)
+        require(
+            self.resume is None or self.name is None,
+            f"resume is {self.resume} and name is {self.name}: a run that continues keeps its name",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AblateConfig(FitConfig):
+    """Settings of `vidret ablate`."""
+
+    table: ClassVar[str] = "ablate"
+
+    heads: tuple[str, ...] = setting(
+        ("mean", "s-f", "w-f", "mgfi", "w-f+cmfi", "s-f+cmfi", "mgfi+cmfi"),
+        help="Rows of the table, the first one is the base.",
+    )
+    seeds: tuple[int, ...] = setting((0, 1, 2), help="Seeds each row is trained with.")
+
+    def __post_init__(self) -> None:
+        FitConfig.__post_init__(self)
+        for name, values in (("heads", self.heads), ("seeds", self.seeds)):
+            require(bool(values), f"{name} is empty: name one or more")
+            require(
+                len(set(values)) == len(values),
+                f"{name} names {_twice(values)!r} twice: once will do",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateConfig(ReportConfig):
+    """Settings of `vidret evaluate`."""
+
+    table: ClassVar[str] = "evaluate"
+
+    run: str | None = setting(None, help="Name of the run to score; unset takes the newest.")
+    split: str = setting("test", help="Split to score.")
+    cache: Path | None = setting(None, help="Cache to score on; unset takes the run's own.")
+    fail_under: str | None = setting(
+        None, help="Exit with 6 when a recall stays below this, as in R@1=30."
+    )
+    device: str = setting("auto", help="Where to score: auto, cpu, cuda or cuda:N.", shared=True)
+
+    def __post_init__(self) -> None:
+        Config.__post_init__(self)
+        check_device(self.device)
+        _ = self.threshold
+
+    @property
+    def threshold(self) -> tuple[str, float] | None:
+        """The metric and the percentage that `fail_under` asks for."""
+        if self.fail_under is None:
+            return None
+        match = re.fullmatch(r"R@?([1-9]\d*)=(\d+(?:\.\d+)?)%?", self.fail_under.replace(" ", ""))
+        if not match or float(match[2]) > 100:
+            raise ConfigError(
+                f"fail_under is {self.fail_under!r}: give a recall and a percentage, as in R@1=30"
+            )
+        return f"R@{match[1]}", float(match[2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig(ReportConfig):
+    """Settings of `vidret search`."""
+
+    table: ClassVar[str] = "search"
+
+    query: str = setting(help="What to look for, in your own words.", argument=True)
+    path: Path | None = setting(
+        None, help="Folder of videos; unset searches what is cached.", argument=True
+    )
+    run: str | None = setting(None, help="Name of the run to rank with; unset takes the newest.")
+    cache: Path | None = setting(None, help="Cache to search; unset takes the newest.")
+    top: int = setting(10, help="How many clips to show.")
+    format: str = setting(
+        "table", help="How to print the clips.", choices=("table", "json", "csv", "paths")
+    )
+    device: str = setting("auto", help="Where to rank: auto, cpu, cuda or cuda:N.", shared=True)
+
+    def __post_init__(self) -> None:
+        Config.__post_init__(self)
+        require(bool(self.query.strip()), "query is empty: say what to look for")
+        require(self.top >= 1, f"top is {self.top}: give 1 or more")
+        require(
+            self.path is None or self.cache is None,
+            f"path is {self.path} and cache is {self.cache}: search one or the other",
+        )
+        check_device(self.device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheConfig(ReportConfig):
+    """Settings of `vidret cache info`, `verify` and `repair`."""
+
+    table: ClassVar[str] = "cache"
+
+    cache: Path | None = setting(None, help="Cache to look at; unset takes the newest.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoConfig(Config):
+    """Settings of `vidret demo`; its folder is its own, so that a demo touches nothing else."""
+
+    table: ClassVar[str] = "demo"
+
+    work: Path = setting(Path("vidret-demo"), help="Folder that the demo writes into.")
+    clips: int | None = setting(None, help="Clips to draw; unset takes the shipped set.")
+    seeds: tuple[int, ...] = setting((0,), help="Seeds each head is trained with.")
+
+    def __post_init__(self) -> None:
+        Config.__post_init__(self)
+        require(bool(self.seeds), "seeds is empty: name one or more")
+        require(
+            len(set(self.seeds)) == len(self.seeds),
+            f"seeds names {_twice(self.seeds)!r} twice: once will do",
+        )
+        require(self.clips is None or self.clips >= 1, f"clips is {self.clips}: give 1 or more")
+
+
+CONFIGS: dict[str, type[Config]] = {
+    DemoConfig.table: DemoConfig,
+    ExtractConfig.table: ExtractConfig,
+    CacheConfig.table: CacheConfig,
+    TrainConfig.table: TrainConfig,
+    EvaluateConfig.table: EvaluateConfig,
+    AblateConfig.table: AblateConfig,
+    SearchConfig.table: SearchConfig,
+}
+
+
+def named_settings(config_class: type[Config]) -> list[Field[Any]]:
+    """The settings that have a name everywhere: option, variable and key."""
+    return [one for one in fields(config_class) if not one.metadata["argument"]]
+
+
+def option_of(name: str) -> str:
+    """The option of a setting: `batch_size` is `--batch-size`."""
+    return "--" + name.replace("_", "-")
+
+
+def variable_of(config_class: type[Config], one: Field[Any]) -> str:
+    """The environment variable of a setting."""
+    if one.metadata["env"]:
+        return str(one.metadata["env"])
+    words = (
+        ["VIDRET", one.name] if one.metadata["shared"] else ["VIDRET", config_class.table, one.name]
+    )
+    return "_".join(words).upper().replace("-", "_")
+
+
+def require(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - reads like assert
+    """Raise a ConfigError that says `otherwise` unless the condition holds."""
+    if not holds:
+        raise ConfigError(otherwise)
+
+
+def check_device(device: str) -> None:
+    """Refuse a word that names no device; whether the device is there is seen when it is used."""
+    require(
+        re.fullmatch(r"auto|cpu|cuda(:\d+)?", device) is not None,
+        f"device is {device!r}: give auto, cpu, cuda or cuda:N",
+    )
+
+
+def _check_choice(one: Field[Any], value: object) -> None:
+    choices = one.metadata["choices"]
+    require(
+        not choices or value in choices,
+        f"{one.name} is {value!r}: give {_either(choices)}",
+    )
+
+
+def _either(words: tuple[str, ...]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def _twice(values: tuple[Any, ...]) -> Any:  # noqa: ANN401 - one of the values, whatever they are
+    return next(value for value in values if values.count(value) > 1)
