@@ -155,9 +155,8 @@ def cache_lock(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise _cannot_write(folder, error) from error
     with file:
-        _lock(file, folder)
+        _become_the_writer(file, folder)
         try:
-            _remove_parts(folder)
             yield
         finally:
             file.truncate(0)
@@ -234,9 +233,14 @@ def repair_cache(folder: Path) -> list[Problem]:
     return problems
 
 
-def _lock(file: TextIO, folder: Path) -> None:
+def _become_the_writer(file: TextIO, folder: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        for part in folder.glob("*.part"):
+            part.unlink(missing_ok=True)
     except BlockingIOError as error:
         file.seek(0)
         holder = file.read().strip() or "another process"
@@ -245,20 +249,12 @@ def _lock(file: TextIO, folder: Path) -> None:
         ) from error
     except OSError as error:
         raise _cannot_write(folder, error) from error
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
 
 
 def _cannot_write(folder: Path, error: OSError) -> MissingError:
     return MissingError(
         f"cannot write to {folder}: {error.strerror or error}, choose another with --work"
     )
-
-
-def _remove_parts(folder: Path) -> None:
-    for part in folder.glob("*.part"):
-        part.unlink(missing_ok=True)
 
 
 def _existing(folder: Path) -> Path:

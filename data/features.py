@@ -69,12 +69,13 @@ class SplitFeatures:
 
         from vidret.data.batches import Videos
 
+        encoded = self.audio.shape[1] > 0  # without a sound encoder a video may sound all the same
         return Videos(
             frames=self._tensor(self.frames[:], self.video_ids),
             frame_mask=torch.from_numpy(self.frame_mask),
             audio=self._tensor(self.audio[:], self.video_ids),
             audio_mask=torch.tensor(
-                [s is AudioState.OK for s in self.audio_state], dtype=torch.bool
+                [encoded and state is AudioState.OK for state in self.audio_state], dtype=torch.bool
             ),
         )
 

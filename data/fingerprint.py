@@ -98,7 +98,7 @@ class Fingerprint:
                 raise DamagedError(
                     f"{where}: {name} of the fingerprint is {value[name]!r}: extract again"
                 )
-        return cls(**value)
+        return cls(**{**value, "logit_scale": float(value["logit_scale"])})
 
     def _digest(self, *left_out: str) -> str:
         values = {**asdict(self), "logit_scale": float(self.logit_scale)}

@@ -41,7 +41,7 @@ def load_folder(root: Path) -> Dataset:
         MissingError: there is no such folder, no video in it, or not the video of a caption.
         ConfigError: `captions.jsonl` is malformed.
     """
-    root = Path(os.path.abspath(root.expanduser()))  # noqa: PTH100, resolve() would lose a link's name
+    root = root.expanduser().absolute()
     if not root.is_dir():
         raise MissingError(f"{root} is no folder: give one that holds videos, as folder:PATH")
     unreadable: list[str] = []

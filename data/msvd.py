@@ -29,7 +29,8 @@ def load_msvd(root: Path) -> Dataset:
     lists = {split: _read_list(_find(root, f"{split}_list.txt")) for split in SPLITS}
     split_of = _split_of_each(lists, root)
     captions = _read_captions(_find(root, *_CAPTION_FILES))
-    files = _clips(root)
+    unreadable: list[str] = []
+    files = _clips(root, unreadable)
     videos = [
         Video(id=id_, path=files.get(id_, root / _VIDEO_FOLDER / f"{id_}.avi"), split=split)
         for id_, split in split_of.items()
@@ -46,6 +47,7 @@ def load_msvd(root: Path) -> Dataset:
         protocol="msvd-multi",
         notes=(
             *_unusual_lists(lists),
+            *(f"left out, because it cannot be read: {name}" for name in unreadable),
             *_first_of([id_ for id_ in split_of if id_ not in captions], "without a caption"),
             *_first_of([id_ for id_ in split_of if id_ not in files], f"not found below {root}"),
         ),
@@ -116,9 +118,9 @@ def _sentence(text: object, id_: str, path: Path) -> str:
     raise ConfigError(f"{path}: a caption of {id_} is {text!r}, no sentence: get the file again")
 
 
-def _clips(root: Path) -> dict[str, Path]:
+def _clips(root: Path, unreadable: list[str]) -> dict[str, Path]:
     """Every video file by its name without extension; the one nearest to the root counts."""
-    files = sorted(video_files(root, []), key=lambda path: (len(path.parts), path))
+    files = sorted(video_files(root, unreadable), key=lambda path: (len(path.parts), path))
     return {path.stem: path for path in reversed(files)}
 
 
@@ -132,4 +134,4 @@ def _unusual_lists(lists: dict[str, list[str]]) -> list[str]:
 
 def _first_of(ids: list[str], what: str) -> list[str]:
     names = f"{', '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}"
-    return [f"{len(ids):,} videos {what}: {names}"] if ids else []
+    return [f"videos {what}: {len(ids):,} ({names})"] if ids else []

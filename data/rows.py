@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,6 @@ from vidret.data.errors import DamagedError
 from vidret.data.shards import ArrayPlace, how_to_repair, open_shard
 
 View = Literal["ram", "mapped", "lazy"]
-
-
-class StoredArray(Protocol):
-    """One array of one shard."""
-
-    place: ArrayPlace
-
-    def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """A copy of some rows, in the order asked for."""
 
 
 class LazyArray:
@@ -134,6 +125,6 @@ def ragged_rows(
     return np.arange(new_offsets[-1]) + np.repeat(shift, lengths), new_offsets
 
 
-def _stored(place: ArrayPlace, *, mapped: bool) -> StoredArray:
+def _stored(place: ArrayPlace, *, mapped: bool) -> LazyArray | MappedArray:
     can_be_mapped = place.offset is not None and 0 not in place.shape
     return MappedArray(place) if mapped and can_be_mapped else LazyArray(place)

@@ -56,7 +56,7 @@ class DecodedVideo:
         frames: uint8 `(height, width, 3)` each, upright; sizes may differ within a file.
         times: seconds of each frame after the first frame of the file.
         indices: position of each frame among the `num_frames` of a full decode.
-        waveform: float32 mono at `SAMPLE_RATE`, or None unless the state is `OK` or `SILENT`.
+        waveform: float32 mono at `SAMPLE_RATE`, or None unless the state is `OK`.
         partial: packets that could not be decoded were left out.
     """
 

@@ -9,7 +9,7 @@ Layout of format 1, every numeric array contiguous and uncompressed, strings UTF
                     words/{values,offsets}, tokens/{values,offsets}
 
 `frames`, `audio`, `sentence` and `words/values` are float16. Where the mask is False, and where a
-video has no sound, there are zeros.
+video has no sound, there are zeros; `audio` has no columns where no sound was encoded.
 """
 
 from collections.abc import Iterator, Sequence
@@ -136,8 +136,8 @@ def write_caption_shard(
         EncodeError: an embedding that float16 cannot hold, or a string that HDF5 cannot.
         MissingError: the folder cannot be written to.
     """
-    words = [_float16(text.words, text.id, "words") for text in embeddings]
-    sentences = [_float16(text.sentence, text.id, "sentence") for text in embeddings]
+    words = [to_float16(text.words, text.id, "words") for text in embeddings]
+    sentences = [to_float16(text.sentence, text.id, "sentence") for text in embeddings]
     captions: dict[str, Column] = {
         "ids": [text.id for text in embeddings],
         "video_ids": [text.video_id for text in embeddings],
@@ -151,6 +151,27 @@ def write_caption_shard(
         "tokens/offsets": _offsets([text.tokens for text in embeddings]),
     }
     return _write(path, "caption", captions, fingerprint_digest)
+
+
+def to_float16(values: NDArray[np.float32], owner: str, what: str) -> NDArray[np.float16]:
+    """An embedding as it is stored; a writer refuses its whole shard over one that cannot be.
+
+    Raises:
+        EncodeError: it is not finite, or beyond what float16 holds.
+    """
+    if not np.isfinite(values).all():
+        raise EncodeError(
+            f"{owner}: its {what} embedding holds NaN or infinity: "
+            "check the weights, then extract it again with --retry-failed"
+        )
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise EncodeError(
+            f"{owner}: its {what} embedding reaches {np.abs(values).max():g}, and float16 ends at "
+            "65504: check the weights, then extract it again with --retry-failed"
+        )
+    return half
 
 
 def read_shard_entry(path: Path) -> ShardEntry:
@@ -255,8 +276,10 @@ def _new_file(part: Path) -> h5py.File:
 def _put(shard: h5py.File, name: str, values: Column) -> None:
     """Add one array; without times in the file, so that the same input gives the same bytes."""
     if isinstance(values, list):
-        text = h5py.string_dtype()
-        shard.create_dataset(name, data=np.array(values, object), dtype=text, track_times=False)
+        # File names need not be UTF-8; Python carries their odd bytes as surrogates.
+        encoded = np.array([text.encode("utf-8", "surrogateescape") for text in values], object)
+        kind = h5py.string_dtype()
+        shard.create_dataset(name, data=encoded, dtype=kind, track_times=False)
         return
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # only what has a place can be mapped
@@ -286,7 +309,6 @@ def checksum(path: Path) -> str:
 
 
 def _strings(shard: h5py.File, name: str) -> list[str]:
-    # File names need not be UTF-8; Python carries their odd bytes as surrogates.
     return list(shard[name].asstr(errors="surrogateescape")[...])
 
 
@@ -303,33 +325,19 @@ def _plain(value: object) -> object:
 def _frames_of(video: VideoEmbeddings) -> NDArray[np.float16]:
     if not len(video.frames):
         raise EncodeError(f"{video.id}: no frame was encoded: decode it again")
-    return _float16(video.frames, video.id, "frames")
+    return to_float16(video.frames, video.id, "frames")
 
 
 def _audio_of(embeddings: Sequence[VideoEmbeddings]) -> NDArray[np.float16]:
     width = max((len(video.audio) for video in embeddings if video.audio is not None), default=0)
     audio = np.zeros((len(embeddings), width), np.float16)
     for row, video in enumerate(embeddings):
-        assert (video.audio is not None) == (video.audio_state is AudioState.OK), video.id
         if video.audio is not None:
-            audio[row] = _float16(video.audio, video.id, "audio")
+            assert video.audio_state is AudioState.OK, video.id
+            audio[row] = to_float16(video.audio, video.id, "audio")
+        else:  # without a sound encoder nobody has an embedding, and the states stay as they are
+            assert video.audio_state is not AudioState.OK or not width, video.id
     return audio
-
-
-def _float16(values: NDArray[np.float32], owner: str, what: str) -> NDArray[np.float16]:
-    if not np.isfinite(values).all():
-        raise EncodeError(
-            f"{owner}: its {what} embedding holds NaN or infinity: "
-            "check the weights, then extract it again with --retry-failed"
-        )
-    with np.errstate(over="ignore"):
-        half = values.astype(np.float16)
-    if not np.isfinite(half).all():
-        raise EncodeError(
-            f"{owner}: its {what} embedding reaches {np.abs(values).max():g}, and float16 ends at "
-            "65504: check the weights, then extract it again with --retry-failed"
-        )
-    return half
 
 
 def _stacked(

@@ -13,7 +13,7 @@ from vidret.data.errors import MissingError
 FITTING_PAIR = ("torch==2.14.1", "torchvision==0.29.1")
 
 HOME_VARIABLES = {
-    "DASK_CONFIG": "dask",  # importing dask copies its settings into ~/.config/dask
+    "DASK_CONFIG": "dask",  # dask keeps its settings in ~/.config/dask
     "MPLCONFIGDIR": "matplotlib",  # panns_inference.models imports it, and it caches fonts
     "NUMBA_CACHE_DIR": "numba",  # librosa, under torchlibrosa
 }

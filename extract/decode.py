@@ -6,8 +6,9 @@ Both decoders give the same frames, times and sound, to the byte. The known exce
   that the file lists, and `ffmpeg` those that come out of a full decode.
 * Sound that changes its rate or number of channels midway: `av` takes each part as it is,
   `ffmpeg` converts all of it to the form of the first part.
-* AAC in MP4: FFmpeg before 9 keeps the encoder's padding at the very end, 0.02 s at most. `av`
-  cuts it whichever FFmpeg it carries, `ffmpeg` only where the binary does.
+* AAC and MP3 in MP4: FFmpeg before 9 keeps what the encoder added to fill the last block, 0.03 s
+  at most. `av` cuts it whichever FFmpeg it carries, `ffmpeg` only where the binary does.
+* `partial` says what each tool complained of, and a damaged picture may come out without complaint.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Which files are let near a decoder, and how large a picture may be: the same for all decoders."""
+"""Which files are let near a decoder, and what is said of the others: the same for all decoders."""
 
 import stat
 from pathlib import Path
@@ -24,15 +24,12 @@ def check_file(path: Path) -> None:
         status = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         words = getattr(error, "strerror", None) or str(error)
-        raise DecodeError(
-            f"{path} cannot be found or reached ({words}): check the dataset's folder and its links"
-        ) from error
+        reason = f"cannot be reached ({words}): check the dataset's folder and its links"
+        raise _refusal(path, reason) from error
     if not stat.S_ISREG(status.st_mode):
-        raise DecodeError(
-            f"{path} is not a regular file: put a video there, not a folder, pipe or device"
-        )
+        raise _refusal(path, "is not a regular file: put a video there, no folder, pipe or device")
     if status.st_size == 0:
-        raise DecodeError(f"{path} is empty: copy or download it again")
+        raise _refusal(path, "is empty: copy or download it again")
 
 
 def address(path: Path) -> str:
@@ -40,22 +37,27 @@ def address(path: Path) -> str:
     return f"file:{path}"
 
 
+def printable(path: Path) -> str:
+    """The path for a message; bytes that are not UTF-8 would break whatever the message goes to."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
 def unreadable(path: Path, words: str) -> DecodeError:
-    """The error for a file that gave a tool nothing to show."""
-    return DecodeError(
-        f"{path} cannot be decoded ({words}): try to play it, then copy, download or convert it"
-        " again"
-    )
+    """The error for a file of which a tool, in its own words, could show nothing."""
+    advice = "see whether it plays elsewhere, then copy, download or convert it again"
+    return _refusal(path, f"cannot be decoded ({words}): {advice}")
 
 
 def without_video(path: Path) -> DecodeError:
-    """The error for a file of sound, or of sound and a cover picture."""
-    return DecodeError(f"{path} holds no video stream: leave it out, or put the right file there")
+    """The error for a file of sound, with or without a cover picture."""
+    return _refusal(path, "holds no video stream: leave it out, or put the right file there")
 
 
 def too_large(path: Path, width: int, height: int) -> DecodeError:
     """The error for pictures that would take too much memory."""
-    return DecodeError(
-        f"{path} shows {width} x {height} pixels, more than {MAX_PIXELS:,}: convert it to a"
-        " smaller size"
-    )
+    size = f"{width} x {height} pixels, more than {MAX_PIXELS:,} in all"
+    return _refusal(path, f"shows {size}: convert it to a smaller size")
+
+
+def _refusal(path: Path, reason: str) -> DecodeError:
+    return DecodeError(f"{printable(path)} {reason}")

@@ -1,22 +1,27 @@
 """From decoded samples to what the audio encoder hears: mono float32 at 32 kHz."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
 from vidret.data.samples import AudioState
+from vidret.extract.files import printable
+
+log = logging.getLogger(__name__)
 
 SAMPLE_RATE = 32_000
 SILENCE_PEAK = 1e-4  # -80 dB of full scale: below it is dither and codec noise
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SoundBlock:
-    """Some samples of one channel, as float32 at the rate of the file."""
+    """Some samples, the mean of all channels, at the rate of the file."""
 
     rate: int
     samples: NDArray[np.float32]
@@ -39,31 +44,32 @@ def mono(samples: NDArray[np.generic]) -> NDArray[np.float32]:
     return np.ascontiguousarray(_full_scale(samples)).mean(axis=0, dtype=np.float32)
 
 
-def sound_of(blocks: Sequence[SoundBlock], *, damaged: bool) -> Sound:
+def sound_of(path: Path, blocks: Sequence[SoundBlock], *, complaint: str) -> Sound:
     """Join the blocks of a sound stream, bring them to 32 kHz, and say what became of them.
 
     Args:
+        path: the file, for the log.
         blocks: in the order of hearing; a stream may change its rate on the way.
-        damaged: some packets could not be decoded.
+        complaint: the decoder's last words, empty where it had no trouble.
     """
     runs = [(rate, [block.samples for block in run]) for rate, run in groupby(blocks, _rate_of)]
     waveform = np.concatenate(
         [np.zeros(0, np.float32), *(_resample(np.concatenate(run), rate) for rate, run in runs)]
     )
-    state = _state_of(waveform, damaged=damaged)
-    return Sound(
-        waveform=waveform if state is AudioState.OK else None,
-        state=state,
-        seconds=len(waveform) / SAMPLE_RATE,
-    )
+    if complaint and not len(waveform):
+        return failed_sound(path, complaint)
+    if not np.isfinite(waveform).all():
+        return failed_sound(path, "samples that are not numbers")
+    seconds = len(waveform) / SAMPLE_RATE
+    if np.abs(waveform).max(initial=0.0) < SILENCE_PEAK:
+        return Sound(waveform=None, state=AudioState.SILENT, seconds=seconds)
+    return Sound(waveform=waveform, state=AudioState.OK, seconds=seconds)
 
 
-def _state_of(waveform: NDArray[np.float32], *, damaged: bool) -> AudioState:
-    if not np.isfinite(waveform).all() or (damaged and not len(waveform)):
-        return AudioState.FAILED
-    if not len(waveform) or np.abs(waveform).max() < SILENCE_PEAK:
-        return AudioState.SILENT
-    return AudioState.OK
+def failed_sound(path: Path, words: str) -> Sound:
+    """The sound of a file that has some, but none that a tool could decode."""
+    log.warning("%s: the sound cannot be decoded (%s); the frames are kept", printable(path), words)
+    return Sound(waveform=None, state=AudioState.FAILED, seconds=0.0)
 
 
 def _rate_of(block: SoundBlock) -> int:

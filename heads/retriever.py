@@ -17,6 +17,7 @@ from vidret.heads.cmfi import CMFI
 MAX_LOGIT_SCALE = 100.0
 DEFAULT_MEMORY = 512 * 2**20
 TEXTS_PER_BLOCK = 128
+VIDEOS_PER_CPU_BLOCK = 16  # with 128 texts near the size of a core's cache
 
 TextSideT = TypeVar("TextSideT")
 VideoSideT = TypeVar("VideoSideT")
@@ -48,6 +49,9 @@ class VideoHead(Protocol[TextSideT, VideoSideT]):
 
     def floats_per_video(self, frames: int, dim: int) -> int:
         """How many numbers a prepared video takes while it is prepared and after."""
+
+    def eval(self) -> object:
+        """Drop nothing from here on; every `nn.Module` has this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +88,7 @@ class Retriever(nn.Module):
         self.video_head = video_head
         self.audio_head = audio_head
         self.tau = nn.Parameter(torch.tensor(math.log(min(logit_scale, MAX_LOGIT_SCALE))))
+        self.only_sound_learns = False
 
     def forward(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video"]:
         """Return s(v, t) + s(a, t) for every text and every video."""
@@ -108,6 +113,26 @@ class Retriever(nn.Module):
     def clamp_temperature(self) -> None:
         """Keep exp(tau) at most 100, as CLIP's training did; call it after each optimizer step."""
         self.tau.clamp_(max=math.log(MAX_LOGIT_SCALE))
+
+    def freeze_video_head(self) -> None:
+        """Begin the paper's second stage: the sound learns, all else keeps still, dropout included.
+
+        Raises:
+            ConfigError: there is no head for sound.
+        """
+        if self.audio_head is None:
+            raise ConfigError("only heads with +cmfi have a second stage: this one hears no sound")
+        self.requires_grad_(False)  # noqa: FBT003 (torch's own signature)
+        self.audio_head.requires_grad_()
+        self.only_sound_learns = True
+        self.video_head.eval()
+
+    def train(self, mode: bool = True) -> "Retriever":  # noqa: FBT001, FBT002 (torch's own signature)
+        """As every module's; only a frozen video head stays in eval mode."""
+        super().train(mode)
+        if self.only_sound_learns:
+            self.video_head.eval()
+        return self
 
     def prepare_texts(self, texts: Texts) -> ReadyTexts:
         """Do what depends on the texts alone."""
@@ -176,13 +201,14 @@ def block_sizes(
     """Share `memory` bytes: half for a block of pairs, a quarter each for either side.
 
     A block of pairs takes texts x videos x `floats_per_pair` numbers, a panel of prepared videos
-    `floats_per_video` each, prepared texts two vectors a word. Even too little memory gives 1 x 1.
+    `floats_per_video` each, prepared texts three vectors a word. Too little memory gives 1 x 1.
     """
     size = texts.sentence.element_size()
     words, frames, dim = texts.words.shape[1] + 1, *videos.frames.shape[1:]
     pairs = memory // 2 // (size * retriever.video_head.floats_per_pair(words, frames))
     rows = min(TEXTS_PER_BLOCK, memory // 4 // (size * 3 * (words + 1) * dim), max(1, pairs))
-    columns = pairs // max(1, rows)
+    on_cpu = texts.sentence.device.type == "cpu"
+    columns = min(pairs // max(1, rows), VIDEOS_PER_CPU_BLOCK if on_cpu else len(videos))
     panel = memory // 4 // (size * retriever.video_head.floats_per_video(frames, dim))
     return BlockSizes(texts=max(1, rows), videos=max(1, min(columns, panel)), panel=max(1, panel))
 

@@ -1,23 +1,26 @@
 """The command line: parse, call one pipeline, print its report, turn errors into exit codes."""
 
+import json
 import logging
 import os
 import platform
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
 from vidret.data.errors import VidretError
 from vidret.extract.backends import installed
+from vidret.pipelines.config import did_you_mean, unknown_variables
 from vidret.pipelines.options import Session, session_options, settings
 from vidret.pipelines.settings import (
+    CONFIGS,
     AblateConfig,
     CacheConfig,
     DemoConfig,
@@ -28,15 +31,23 @@ from vidret.pipelines.settings import (
 )
 
 if TYPE_CHECKING:
-    from vidret.pipelines.progress import OnProgress
     from vidret.pipelines.tables import Rendered
 
 log = logging.getLogger(__name__)
 
-INTERRUPTED = 130
 BUG = 1
-
-R = TypeVar("R", bound="Report", contravariant=True)
+INTERRUPTED = 130
+DOCTOR_SETTINGS = (
+    "work",
+    "offline",
+    "json",
+    "dataset",
+    "root",
+    "decoder",
+    "backbone",
+    "audio",
+    "device",
+)
 
 
 class Report(Protocol):
@@ -50,10 +61,13 @@ class Report(Protocol):
         """The report for machines."""
 
 
-class Program(click.Group):
-    """The group `vidret`: errors become one sentence and an exit code of their own."""
+R = TypeVar("R", bound=Report)
 
-    def main(  # type: ignore[override]  # click declares two overloads for one behaviour
+
+class Program(click.Group):
+    """A group of commands whose errors are one sentence and an exit code of their own."""
+
+    def main(
         self,
         args: Sequence[str] | None = None,
         prog_name: str | None = None,
@@ -61,35 +75,419 @@ class Program(click.Group):
         standalone_mode: bool = True,  # noqa: FBT001, FBT002 - click's signature
         **extra: Any,  # noqa: ANN401 - click's signature
     ) -> Any:  # noqa: ANN401 - click's signature
-        """Run a command line; `standalone_mode=False` leaves all errors to the caller."""
-        arguments = tuple(sys.argv[1:] if args is None else args)
-        extra.setdefault("obj", Session(arguments=arguments))
-        if not standalone_mode:
-            return super().main(arguments, prog_name, complete_var, False, **extra)  # noqa: FBT003 - click's signature
+        """Run a command line and exit; without `standalone_mode` errors go to the caller."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        session = extra.setdefault("obj", Session())
         try:
-            code = super().main(arguments, prog_name, complete_var, False, **extra)  # noqa: FBT003 - click's signature
-        except Exception as error:  # noqa: BLE001 - the one place where an error becomes a code
-            sys.exit(_report_error(error, extra["obj"]))
-        except KeyboardInterrupt:
+            result = super().main(
+                arguments, prog_name, complete_var, standalone_mode=False, **extra
+            )
+        except (KeyboardInterrupt, click.Abort):
+            if not standalone_mode:
+                raise
             sys.exit(_report_interrupt(arguments))
-        sys.exit(code if isinstance(code, int) else 0)
+        except Exception as error:
+            if not standalone_mode:
+                raise
+            sys.exit(_report_error(error, arguments, session))
+        return sys.exit(result or 0) if standalone_mode else result
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
-        """Run the command; a reader that closes the pipe early has had what it wanted."""
+        """Run a command; a reader that closes the pipe early has had what it wanted."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            # the interpreter flushes stdout once more at exit, which must not fail loudly
+            # the interpreter flushes stdout once more at exit, and that must find an open door
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
         return result
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which one was meant."""
+        if args[0] not in self.commands:
+            guess = did_you_mean(args[0], list(self.commands))
+            raise click.UsageError(f'no command "{args[0]}": {guess}', ctx)
+        return super().resolve_command(ctx, args)
+
 
 class Command(click.Command):
-    """A command that sets up talk on stderr before its body, and so after all usage errors."""
+    """A command that prepares its talk only once the whole line has been understood."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
-        """Install the log handler, then run the body."""
-        _install_logging(ctx.find_root().ensure_object(Session))
-        return super().invoke(ctx)
+        """Run the body with log messages going to stderr."""
+        with _log_on_stderr(ctx.find_root().ensure_object(Session).verbosity):
+            for name, meant in unknown_variables(os.environ).items():
+                guess = f": did you mean {meant}?" if meant else ""
+                log.warning("The variable %s sets nothing%s", name, guess)
+            return super().invoke(ctx)
+
+
+def examples(*lines: str) -> str:
+    """The end of a help text: commands to copy."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+def json_progress_option(body: Callable[..., None]) -> Callable[..., None]:
+    """Let machines follow a long run."""
+    return click.option(
+        "--json-progress", is_flag=True, help="Show progress as JSON lines on stderr."
+    )(body)
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:  # noqa: FBT001 - click calls it
+    if asked and not context.resilient_parsing:
+        click.echo(
+            f"vidret {installed('vidret')}, python {platform.python_version()}, "
+            f"torch {installed('torch')}"
+        )
+        context.exit()
+
+
+@click.group(
+    cls=Program,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples("vidret demo", "vidret extract --help"),
+)
+@click.option("--work", metavar="PATH", help="Folder of caches and runs, for any command.")
+@click.option("--offline", is_flag=True, default=None, help="Never use the network.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the versions of vidret, python and torch.",
+)
+@session_options
+@click.pass_context
+def cli(context: click.Context, *, work: str | None, offline: bool | None) -> None:
+    """Find videos by what they show, what is said of them, and how they sound."""
+    context.ensure_object(Session).options.update(work=work, offline=offline)
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@cli.command(cls=Command, epilog=examples("vidret demo", "vidret demo --clips 60 --seeds 0,1,2"))
+@settings(DemoConfig)
+@session_options
+def demo(config: DemoConfig) -> None:
+    """Run the whole pipeline on the built-in set."""
+    from vidret.pipelines.demo import run_demo
+
+    run_demo(config)
+
+
+@cli.command(
+    cls=Command,
+    epilog=examples("vidret doctor", "vidret doctor --dataset msvd --root /data/msvd --json"),
+)
+@settings(ExtractConfig, only=DOCTOR_SETTINGS)
+@session_options
+def doctor(config: ExtractConfig) -> None:
+    """Check all that extract needs; say how to get the rest."""
+    from vidret.pipelines.doctor import run_doctor
+    from vidret.pipelines.tables import render_doctor
+
+    _publish(run_doctor(config), render_doctor, as_json=config.json)
+
+
+@cli.command(
+    cls=Command,
+    epilog=examples(
+        "vidret extract --frames 12",
+        "vidret extract --dataset msvd --root /data/msvd --audio none --dry-run",
+    ),
+)
+@json_progress_option
+@settings(ExtractConfig)
+@session_options
+def extract(config: ExtractConfig, *, json_progress: bool) -> None:
+    """Cache frame, word, sentence and sound embeddings as HDF5."""
+    from vidret.pipelines.extract import run_extract
+    from vidret.pipelines.progress import progress_display
+    from vidret.pipelines.tables import render_extract
+
+    with progress_display("extract", unit="videos", json_lines=json_progress) as on_progress:
+        report = run_extract(config, on_progress=on_progress)
+    _publish(report, render_extract, as_json=config.json)
+
+
+@cli.group(
+    cls=Program,
+    invoke_without_command=True,
+    epilog=examples("vidret cache info", "vidret cache verify"),
+)
+@click.pass_context
+def cache(context: click.Context) -> None:
+    """Look at a cache, prove it whole, or repair it."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@cache.command(cls=Command, epilog=examples("vidret cache info", "vidret cache info --json"))
+@settings(CacheConfig)
+@session_options
+def info(config: CacheConfig) -> None:
+    """Show what a cache holds and what it was made with."""
+    from vidret.pipelines.cache import run_cache_info
+    from vidret.pipelines.tables import render_cache_info
+
+    _publish(run_cache_info(config), render_cache_info, as_json=config.json)
+
+
+@cache.command(
+    cls=Command, epilog=examples("vidret cache verify", "vidret cache verify --work vidret-demo")
+)
+@settings(CacheConfig)
+@session_options
+def verify(config: CacheConfig) -> None:
+    """Compare every shard of a cache with its checksum."""
+    from vidret.pipelines.cache import run_cache_verify
+    from vidret.pipelines.tables import render_cache_verify
+
+    _publish(run_cache_verify(config), render_cache_verify, as_json=config.json)
+
+
+@cache.command(
+    cls=Command, epilog=examples("vidret cache repair", "vidret cache repair && vidret extract")
+)
+@settings(CacheConfig)
+@session_options
+def repair(config: CacheConfig) -> None:
+    """Set videos of damaged shards back, for the next extract."""
+    from vidret.pipelines.cache import run_cache_repair
+    from vidret.pipelines.tables import render_cache_repair
+
+    _publish(run_cache_repair(config), render_cache_repair, as_json=config.json)
+
+
+@cli.command(
+    "train-heads",
+    cls=Command,
+    epilog=examples(
+        "vidret train-heads", "vidret train-heads --head s-f+cmfi --seed 1 --epochs 20"
+    ),
+)
+@json_progress_option
+@settings(TrainConfig)
+@session_options
+def train_heads(config: TrainConfig, *, json_progress: bool) -> None:
+    """Fit heads on a cache: first the picture, then the sound."""
+    from vidret.pipelines.progress import progress_display
+    from vidret.pipelines.tables import render_train
+    from vidret.pipelines.train_heads import run_train
+
+    with progress_display("train", unit="epochs", json_lines=json_progress) as on_progress:
+        report = run_train(config, on_progress=on_progress)
+    _publish(report, render_train, as_json=config.json)
+
+
+@cli.command(
+    cls=Command,
+    epilog=examples("vidret evaluate --split test", "vidret evaluate --fail-under R@1=30 --json"),
+)
+@settings(EvaluateConfig)
+@session_options
+def evaluate(config: EvaluateConfig) -> None:
+    """Score a run under the protocol of its dataset."""
+    from vidret.pipelines.evaluate import run_evaluate
+    from vidret.pipelines.tables import render_evaluate
+
+    _publish(run_evaluate(config), render_evaluate, as_json=config.json)
+
+
+@cli.command(
+    cls=Command,
+    epilog=examples("vidret ablate", "vidret ablate --heads mean,mgfi,mgfi+cmfi --seeds 0,1,2,3,4"),
+)
+@json_progress_option
+@settings(AblateConfig)
+@session_options
+def ablate(config: AblateConfig, *, json_progress: bool) -> None:
+    """Train every head with every seed, and print one table."""
+    from vidret.pipelines.ablate import run_ablate
+    from vidret.pipelines.progress import progress_display
+    from vidret.pipelines.tables import render_ablate
+
+    with progress_display("ablate", unit="runs", json_lines=json_progress) as on_progress:
+        report = run_ablate(config, on_progress=on_progress)
+    _publish(report, render_ablate, as_json=config.json)
+
+
+@cli.command(
+    cls=Command,
+    epilog=examples(
+        "vidret search 'a dog barks at night' ~/Videos",
+        "vidret search 'a bell rings' --top 3 --format paths",
+    ),
+)
+@settings(SearchConfig)
+@session_options
+def search(config: SearchConfig) -> None:
+    """Rank the clips of a folder or a cache by a sentence."""
+    from vidret.pipelines.search import run_search
+    from vidret.pipelines.tables import render_search
+
+    as_json = config.json or config.format == "json"
+    _publish(
+        run_search(config), lambda report: render_search(report, config.format), as_json=as_json
+    )
+
+
+@cli.group(
+    "config",
+    cls=Program,
+    invoke_without_command=True,
+    epilog=examples("vidret config show --origin", "vidret config check"),
+)
+@click.pass_context
+def config_group(context: click.Context) -> None:
+    """Show which settings hold and why, or check their files."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@config_group.command(
+    "show",
+    cls=Command,
+    epilog=examples("vidret config show --origin", "vidret config show extract"),
+)
+@click.argument("command", type=click.Choice(list(CONFIGS)), required=False)
+@click.option("--origin", is_flag=True, help="Name the place that each value comes from.")
+@session_options
+@click.pass_context
+def show_config(context: click.Context, *, command: str | None, origin: bool) -> None:
+    """Print the settings that hold here, as a file that sets them."""
+    from vidret.pipelines.config_show import settings_text
+
+    session = context.find_root().ensure_object(Session)
+    tables = (command,) if command else tuple(CONFIGS)
+    click.echo(settings_text(tables, session.config_files, session.options, show_origin=origin))
+
+
+@config_group.command(
+    "check",
+    cls=Command,
+    epilog=examples("vidret config check", "vidret config check vidret.toml"),
+)
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
+@session_options
+@click.pass_context
+def check_config(context: click.Context, *, files: tuple[Path, ...]) -> None:
+    """Check the named files of settings, or all that hold here."""
+    from vidret.pipelines.config_show import check_settings
+
+    session = context.find_root().ensure_object(Session)
+    for line in check_settings(files, session.config_files):
+        click.echo(line)
+
+
+def main() -> None:
+    """The program `vidret`."""
+    cli(prog_name="vidret")
+
+
+def _publish(report: R, render: Callable[[R], "Rendered"], *, as_json: bool) -> None:
+    """Print a report on stdout, then raise the error it ends in, if any."""
+    from vidret.pipelines.tables import show
+
+    if as_json:
+        click.echo(json.dumps(report.as_json(), indent=2, default=str))
+    else:
+        show(render(report))
+    if report.verdict is not None:
+        raise report.verdict
+
+
+@contextmanager
+def _log_on_stderr(verbosity: int) -> Iterator[None]:
+    """Send the talk of all vidret modules to stderr for as long as the command runs."""
+    levels = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
+    logger = logging.getLogger("vidret")
+    before, handler = logger.level, _log_handler()
+    logger.setLevel(levels[max(-1, min(verbosity, 1))])
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def _log_handler() -> logging.Handler:
+    if not sys.stderr.isatty():
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        return handler
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    return RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
+
+
+def _report_interrupt(arguments: Sequence[str]) -> int:
+    command = shlex.join(["vidret", *arguments])
+    click.echo(f"Stopped. What is done is kept. Continue with: {command}", err=True)
+    return INTERRUPTED
+
+
+def _report_error(error: Exception, arguments: Sequence[str], session: Session) -> int:
+    """Say what went wrong in one sentence, and return the exit code."""
+    if isinstance(error, click.ClickException):
+        click.echo(f"vidret: {_usage_sentence(error)}", err=True)
+        return error.exit_code
+    if not isinstance(error, VidretError):
+        return _report_bug(error, arguments, session)
+    if session.verbosity > 0:
+        click.echo(_traceback_text(error), err=True)
+    click.echo(f"vidret: {error}", err=True)
+    return error.exit_code
+
+
+def _usage_sentence(error: click.ClickException) -> str:
+    """Click's message in our words, and where to read on."""
+    if isinstance(error, click.NoSuchOption):
+        close = error.possibilities or []
+        guess = f': did you mean "{close[0]}"?' if close else ""
+        sentence = f'no option "{error.option_name}"{guess}'
+    else:
+        message = error.format_message().strip().removesuffix(".")
+        sentence = message[:1].lower() + message[1:]
+    context = getattr(error, "ctx", None)
+    return f"{sentence} (see {context.command_path} --help)" if context else sentence
+
+
+def _report_bug(error: Exception, arguments: Sequence[str], session: Session) -> int:
+    """Keep the traceback where it can be sent from, and do not frighten with it."""
+    text = _traceback_text(error)
+    kept = _write_error_log(f"{shlex.join(['vidret', *arguments])}\n\n{text}", session.work)
+    if kept is None or session.verbosity > 0:
+        click.echo(text, err=True)
+    reason = (str(error).strip() or "no message").splitlines()[0]
+    place = f"the traceback is in {kept}" if kept else "the traceback is above"
+    click.echo(f"vidret: unexpected {type(error).__name__}: {reason}: {place}", err=True)
+    return BUG
+
+
+def _write_error_log(text: str, work: Path | None) -> Path | None:
+    """Write into the work folder, if there is one that can be written to."""
+    if work is None or not work.is_dir():
+        return None
+    path = work / f"error-{datetime.now():%Y%m%d-%H%M%S}.log"
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError:
+        return None
+    return path
+
+
+def _traceback_text(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from vidret.data.errors import ConfigError
 from vidret.pipelines.settings import CONFIGS, Config, named_settings, option_of, variable_of
@@ -14,6 +14,7 @@ from vidret.pipelines.settings import CONFIGS, Config, named_settings, option_of
 C = TypeVar("C", bound=Config)
 
 BUILT_IN = "built-in"
+PREFIX = "VIDRET_"
 DATASETS_TABLE = "datasets"
 DATASET_KEYS = ("root",)
 EXPECTED: dict[Any, str] = {
@@ -81,8 +82,20 @@ def resolve(
         ConfigError: a file cannot be read, a key is unknown, or a value is not what it should be.
     """
     files = read_files(config_files, cwd=cwd, user_file=user_file)
+    return resolve_from(config_class, options, files=files, environ=environ, cwd=cwd)
+
+
+def resolve_from(
+    config_class: type[C],
+    options: Mapping[str, Any],
+    *,
+    files: Sequence[SettingsFile],
+    environ: Mapping[str, str],
+    cwd: Path,
+) -> Resolved[C]:
+    """Settle every setting of a command from files that were read before, the strongest first."""
     values, origins = settle(config_class, options, files=files, environ=environ, cwd=cwd)
-    roots = {name: found[0] for name, found in _dataset_roots(files, cwd).items()}
+    roots = {name: root for name, (root, _) in dataset_roots(files, cwd).items()}
     return Resolved(
         config=_construct(config_class, values, origins), origins=origins, dataset_roots=roots
     )
@@ -108,7 +121,7 @@ def settle(
         elif one.default is not MISSING:
             values[one.name], origins[one.name] = one.default, BUILT_IN
     if "dataset" in values and values.get("root", "no such setting") is None:
-        roots = _dataset_roots(files, cwd)
+        roots = dataset_roots(files, cwd)
         if values["dataset"] in roots:
             values["root"], origins["root"] = roots[values["dataset"]]
     return values, origins
@@ -142,6 +155,17 @@ def read_file(path: Path, *, cwd: Path) -> SettingsFile:
     return SettingsFile(path=path, name=name, content=content)
 
 
+def dataset_roots(files: Sequence[SettingsFile], cwd: Path) -> dict[str, tuple[Path, str]]:
+    """The folder and the origin of each dataset that a `[datasets.NAME]` table knows."""
+    roots: dict[str, tuple[Path, str]] = {}
+    for file in reversed(files):  # the strongest comes last and stays
+        for name, table in file.content.get(DATASETS_TABLE, {}).items():
+            if "root" in table:
+                found = _in_file(file, table["root"], f"{file.name} [{DATASETS_TABLE}.{name}] root")
+                roots[name] = (_convert(found, Path, (), cwd), found.origin)
+    return roots
+
+
 def find_user_file() -> Path:
     """The user's own file of settings, which need not exist."""
     from platformdirs import user_config_path
@@ -150,12 +174,19 @@ def find_user_file() -> Path:
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Variables that look like settings and are none, each with a guess at what was meant."""
-    known = sorted(
-        {variable_of(table, one) for table in CONFIGS.values() for one in named_settings(table)}
+    """Variables that look like settings and are none, each with the closest that is, or ""."""
+    known = {
+        variable_of(table, one).removeprefix(PREFIX): variable_of(table, one)
+        for table in CONFIGS.values()
+        for one in named_settings(table)
+    }
+    strangers = sorted(
+        name.removeprefix(PREFIX)
+        for name in environ
+        if name.startswith(PREFIX) and name not in known.values()
     )
-    strangers = sorted(name for name in environ if name.startswith("VIDRET_") and name not in known)
-    return {name: did_you_mean(name, known) for name in strangers}
+    close = {word: get_close_matches(word, known, n=1) for word in strangers}
+    return {PREFIX + word: known[near[0]] if near else "" for word, near in close.items()}
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
@@ -216,7 +247,9 @@ def _refusal(found: _Found, reason: str) -> ConfigError:
 
 
 def _members(wanted: Any) -> tuple[Any, ...]:  # noqa: ANN401 - types are values here
-    """`int | None` as its members; any other type as itself."""
+    """`int | None` as its members, words as text, any other type as itself."""
+    if get_origin(wanted) is Literal:  # its words are the setting's choices
+        return (str,)
     return (wanted,) if get_origin(wanted) is tuple else get_args(wanted) or (wanted,)
 
 
@@ -271,17 +304,6 @@ def _construct(config_class: type[C], values: dict[str, Any], origins: dict[str,
         if origin == BUILT_IN:
             raise
         raise ConfigError(f"{error} (set by {origin})") from error
-
-
-def _dataset_roots(files: Sequence[SettingsFile], cwd: Path) -> dict[str, tuple[Path, str]]:
-    """The folder and the origin of each dataset that a `[datasets.NAME]` table knows."""
-    roots: dict[str, tuple[Path, str]] = {}
-    for file in reversed(files):  # the strongest comes last and stays
-        for name, table in file.content.get(DATASETS_TABLE, {}).items():
-            if "root" in table:
-                found = _in_file(file, table["root"], f"{file.name} [{DATASETS_TABLE}.{name}] root")
-                roots[name] = (_convert(found, Path, (), cwd), found.origin)
-    return roots
 
 
 def _refuse_unknown(content: Mapping[str, Any], file: str) -> None:

@@ -2,9 +2,9 @@
 
 import fcntl
 import importlib.util
+import os
 import platform
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -60,7 +60,9 @@ class DoctorReport:
         """What the command ends with once the report is printed."""
         if not self.missing:
             return None
-        return MissingError(f"{self.missing} of {len(self.checks)} checks failed: see the fixes above")
+        return MissingError(
+            f"{self.missing} of {len(self.checks)} checks failed: see the fixes above"
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The report for machines."""
@@ -83,8 +85,7 @@ def check_torch(_config: ExtractConfig) -> Check:
     try:
         require_torchvision()
     except MissingError as error:
-        found, _, fix = str(error).rpartition(": ")
-        return _miss("torch", found, fix)
+        return _miss_as_told("torch", error)
     return _ok("torch", f"{installed('torch')} with torchvision {installed('torchvision')}")
 
 
@@ -111,7 +112,9 @@ def check_ffmpeg_python(config: ExtractConfig) -> Check:
     try:
         import ffmpeg
     except ImportError as error:
-        return _needed_by_ffmpeg(config, "ffmpeg-python", _first_line(error), "pip install ffmpeg-python")
+        return _needed_by_ffmpeg(
+            config, "ffmpeg-python", _first_line(error), "pip install ffmpeg-python"
+        )
     if not (hasattr(ffmpeg, "input") and hasattr(ffmpeg, "probe")):
         fix = "pip uninstall -y ffmpeg python-ffmpeg && pip install --force-reinstall ffmpeg-python"
         return _needed_by_ffmpeg(
@@ -124,13 +127,11 @@ def check_ffmpeg(config: ExtractConfig) -> Check:
     """The program that ffmpeg-python runs: the one on PATH, else the one of imageio-ffmpeg."""
     fix = "install ffmpeg, or pip install imageio-ffmpeg, which brings one"
     try:
-        program = shutil.which("ffmpeg") or _bundled_ffmpeg()
-        words = subprocess.run(
-            [program, "-version"], capture_output=True, text=True, check=True, timeout=60
-        ).stdout.split()
-    except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        from vidret.extract.decode_ffmpeg import ffmpeg_binary, ffmpeg_version
+
+        return _ok("ffmpeg", f"{ffmpeg_version().removeprefix('ffmpeg ')} at {ffmpeg_binary()}")
+    except (ImportError, AttributeError, OSError, MissingError) as error:
         return _needed_by_ffmpeg(config, "ffmpeg", _first_line(error), fix)
-    return _ok("ffmpeg", f"{words[2] if len(words) > 2 else 'unknown version'} at {program}")
 
 
 def check_panns(_config: ExtractConfig) -> Check:
@@ -146,12 +147,12 @@ def check_panns(_config: ExtractConfig) -> Check:
 
 def check_tiny(_config: ExtractConfig) -> Check:
     """The weights that ship with the package."""
-    from vidret.extract.tiny import verify_weights
+    from vidret.extract.tiny.weights import verify_weights
 
     try:
         verify_weights()
     except VidretError as error:
-        return _miss("tiny weights", str(error), "install vidret again")
+        return _miss_as_told("tiny weights", error)
     return _ok("tiny weights", "present, checksum right")
 
 
@@ -162,12 +163,15 @@ def check_backbone(config: ExtractConfig) -> Check:
         return _warn(what, f"ViT-B-32 {ONLY_FOR_REAL}")
     name, _, place = config.backbone_name.partition("@")
     fix = f"set backbone to {name}@PATH, in vidret.toml below [extract] or with --backbone"
-    if not place:
-        return _miss(what, f"{name} names neither a file nor a tag", fix)
-    if "/" in place or "." in place or place.startswith("~"):
-        return _file_check(what, name, place, fix)
-    if config.offline:
-        return _miss(what, f"{name}@{place} comes from the hub, and offline forbids that", fix)
+    if Path(place).is_file():
+        return _ok(what, _size_of(name, Path(place)))
+    tags = _tags_of(name)
+    if tags is None:
+        return _miss(what, f"open_clip has no model {name}", "correct the name of the backbone")
+    if place not in tags:
+        return _miss(what, f"{place or 'nothing'} is neither a file nor a tag of {name}", fix)
+    if config.offline or os.environ.get("HF_HUB_OFFLINE") == "1":
+        return _miss(what, f"{name}@{place} comes from the hub, and this is offline", fix)
     return _warn(what, f"{name}@{place} comes from the hub unless it is cached", fix)
 
 
@@ -182,7 +186,9 @@ def check_audio(config: ExtractConfig) -> Check:
     fix = f"set audio to {name}@PATH, in vidret.toml below [extract] or with --audio (or to none)"
     if not place:
         return _miss(what, f"{name} needs a file of weights", fix)
-    return _file_check(what, name, place, fix)
+    if not Path(place).is_file():
+        return _miss(what, f"there is no file {place}", fix)
+    return _ok(what, _size_of(name, Path(place)))
 
 
 def check_dataset(config: ExtractConfig) -> Check:
@@ -209,7 +215,9 @@ def check_device(config: ExtractConfig) -> Check:
     asked = int(config.device.partition(":")[2] or 0) + 1 if "cuda" in config.device else 0
     if asked > len(names):
         fix = "set device to auto, or install a torch that knows your GPU"
-        return _miss("device", f"{config.device} was asked for, and there are {len(names)} GPUs", fix)
+        return _miss(
+            "device", f"{config.device} was asked for, and there are {len(names)} GPUs", fix
+        )
     return _ok("device", ", ".join(names) or "no GPU, so the CPU does the work")
 
 
@@ -258,6 +266,12 @@ def _miss(what: str, found: str, fix: str) -> Check:
     return Check(state=State.MISS, what=what, found=found, fix=fix)
 
 
+def _miss_as_told(what: str, error: VidretError) -> Check:
+    """An error's own words, which end in what to do."""
+    found, _, fix = str(error).rpartition(": ")
+    return _miss(what, found, fix)
+
+
 def _warn(what: str, found: str, fix: str = "") -> Check:
     return Check(state=State.WARN, what=what, found=found, fix=fix)
 
@@ -268,17 +282,19 @@ def _needed_by_ffmpeg(config: ExtractConfig, what: str, found: str, fix: str) ->
     return Check(state=state, what=what, found=found, fix=fix)
 
 
-def _file_check(what: str, name: str, place: str, fix: str) -> Check:
-    path = Path(place).expanduser()
-    if not path.is_file():
-        return _miss(what, f"there is no file {path}", fix)
-    return _ok(what, f"{name} at {path} ({path.stat().st_size / 2**20:,.0f} MB)")
+def _tags_of(model: str) -> list[str] | None:
+    """The tags that open_clip knows weights under, or None when it does not know the model."""
+    try:
+        import open_clip
+    except (ImportError, OSError, RuntimeError):
+        return []  # a check of its own speaks about that
+    return (
+        open_clip.list_pretrained_tags_by_model(model) if model in open_clip.list_models() else None
+    )
 
 
-def _bundled_ffmpeg() -> str:
-    import imageio_ffmpeg
-
-    return str(imageio_ffmpeg.get_ffmpeg_exe())
+def _size_of(name: str, path: Path) -> str:
+    return f"{name} at {path} ({path.stat().st_size / 2**20:,.0f} MB)"
 
 
 def _existing(path: Path) -> Path:

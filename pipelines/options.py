@@ -25,11 +25,9 @@ class Session:
     Options such as `-v` and `-c` may stand before the command and after it, so they gather here.
     """
 
-    arguments: tuple[str, ...] = ()
     config_files: list[Path] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
     verbosity: int = 0
-    color: bool = True
     work: Path | None = None
 
 
@@ -135,6 +133,8 @@ def default_text(one: Field[Any]) -> str:
 
 
 def _metavar(one: Field[Any], wanted: Any) -> str:  # noqa: ANN401 - types are values here
+    if one.metadata["metavar"]:
+        return str(one.metadata["metavar"])
     if one.metadata["choices"]:
         return "|".join(one.metadata["choices"])
     if get_origin(wanted) is tuple:
@@ -162,6 +162,6 @@ def _quieter(context: click.Context, _parameter: click.Parameter, times: int) ->
     _session(context).verbosity -= times
 
 
-def _drop_color(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:  # noqa: FBT001 - click calls it
+def _drop_color(_context: click.Context, _parameter: click.Parameter, asked: bool) -> None:  # noqa: FBT001 - click calls it
     if asked:
-        _session(context).color = False
+        os.environ["NO_COLOR"] = "1"  # what draws reads it, in workers too

@@ -3,17 +3,19 @@
 # ruff: noqa: RUF009 - setting() is dataclasses.field with more metadata
 
 import re
+from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 from vidret.data.errors import ConfigError
 
+DEVICES = "auto|cpu|cuda|cuda:N"
 TINY = "tiny"
 SYNTH = "synth"
 REAL_BACKBONE = "ViT-B-32-quickgelu@openai"
 REAL_AUDIO = "Cnn14"
-WORD_WEIGHT_SCALES = ("literal", "sqrt_c", "learnable")
+WordWeightScale = Literal["literal", "sqrt_c", "learnable"]
 
 
 def setting(
@@ -21,6 +23,7 @@ def setting(
     *,
     help: str,  # noqa: A002 - click's own word for it
     choices: tuple[str, ...] = (),
+    metavar: str = "",
     env: str = "",
     shared: bool = False,
     argument: bool = False,
@@ -31,6 +34,7 @@ def setting(
         default: the built-in value; without one the setting has to be given.
         help: one line for `--help`.
         choices: the words allowed; empty when any value of the type will do.
+        metavar: how `--help` draws a value; empty goes by the type.
         env: the variable that sets it, where that is not `VIDRET_<TABLE>_<FIELD>`.
         shared: one value for all commands: `VIDRET_<FIELD>`, and above the tables of a file.
         argument: stands on the command line without a name, and nowhere else.
@@ -38,6 +42,7 @@ def setting(
     metadata = {
         "help": help,
         "choices": choices,
+        "metavar": metavar,
         "env": env,
         "shared": shared,
         "argument": argument,
@@ -90,11 +95,11 @@ class ExtractConfig(ReportConfig):
     audio: str | None = setting(None, help="Encoder of sound: tiny, none or Cnn14@PATH.")
     shard_size: int = setting(16, help="Videos in one shard, which is one task.")
     workers: int = setting(0, help="Worker processes; 0 is one per core.")
-    device: str = setting(
-        "auto", help="Where encoders run: auto, cpu, cuda or cuda:N.", shared=True
-    )
+    device: str = setting("auto", help="Where encoders run.", metavar=DEVICES, shared=True)
     retry_failed: bool = setting(default=False, help="Try the videos again that failed before.")
-    allow_failures: int | str = setting(0, help="Failed videos to accept: a number or N%.")
+    allow_failures: int | str = setting(
+        0, help="Failed videos to accept: a number or N%.", metavar="N|N%"
+    )
     dry_run: bool = setting(default=False, help="Say what would be done, and do nothing.")
     clips: int | None = setting(None, help="Clips to draw for synth; unset takes the shipped set.")
     seed: int = setting(0, help="Seed of the clips drawn for synth.")
@@ -117,12 +122,12 @@ class ExtractConfig(ReportConfig):
     @property
     def backbone_name(self) -> str:
         """The encoder of frames and words, as given or as the dataset asks for it."""
-        return self.backbone or (TINY if self.dataset == SYNTH else REAL_BACKBONE)
+        return _with_home(self.backbone) or (TINY if self.dataset == SYNTH else REAL_BACKBONE)
 
     @property
     def audio_name(self) -> str:
         """The encoder of sound, as given or as the dataset asks for it."""
-        return self.audio or (TINY if self.dataset == SYNTH else REAL_AUDIO)
+        return _with_home(self.audio) or (TINY if self.dataset == SYNTH else REAL_AUDIO)
 
     def failures_allowed(self, total: int) -> int:
         """How many of `total` videos may fail before the run counts as failed."""
@@ -151,11 +156,13 @@ class FitConfig(ReportConfig):
     hidden: int | None = setting(
         None, help="Width of the feed-forward layers; unset fits the cache."
     )
-    word_weight_scale: str = setting(
-        "literal", help="Scale of the softmax over words (equation 7).", choices=WORD_WEIGHT_SCALES
+    word_weight_scale: WordWeightScale = setting(
+        "literal",
+        help="Scale of the softmax over words (equation 7).",
+        choices=get_args(WordWeightScale),
     )
     select_on: str = setting("val", help="Split that picks the epoch; test marks the table oracle.")
-    device: str = setting("auto", help="Where to train: auto, cpu, cuda or cuda:N.", shared=True)
+    device: str = setting("auto", help="Where to train.", metavar=DEVICES, shared=True)
 
     def __post_init__(self) -> None:
         Config.__post_init__(self)
@@ -208,12 +215,8 @@ class AblateConfig(FitConfig):
 
     def __post_init__(self) -> None:
         FitConfig.__post_init__(self)
-        for name, values in (("heads", self.heads), ("seeds", self.seeds)):
-            require(bool(values), f"{name} is empty: name one or more")
-            require(
-                len(set(values)) == len(values),
-                f"{name} names {_twice(values)!r} twice: once will do",
-            )
+        check_list("heads", self.heads)
+        check_list("seeds", self.seeds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +231,7 @@ class EvaluateConfig(ReportConfig):
     fail_under: str | None = setting(
         None, help="Exit with 6 when a recall stays below this, as in R@1=30."
     )
-    device: str = setting("auto", help="Where to score: auto, cpu, cuda or cuda:N.", shared=True)
+    device: str = setting("auto", help="Where to score.", metavar=DEVICES, shared=True)
 
     def __post_init__(self) -> None:
         Config.__post_init__(self)
@@ -264,7 +267,7 @@ class SearchConfig(ReportConfig):
     format: str = setting(
         "table", help="How to print the clips.", choices=("table", "json", "csv", "paths")
     )
-    device: str = setting("auto", help="Where to rank: auto, cpu, cuda or cuda:N.", shared=True)
+    device: str = setting("auto", help="Where to rank.", metavar=DEVICES, shared=True)
 
     def __post_init__(self) -> None:
         Config.__post_init__(self)
@@ -298,11 +301,7 @@ class DemoConfig(Config):
 
     def __post_init__(self) -> None:
         Config.__post_init__(self)
-        require(bool(self.seeds), "seeds is empty: name one or more")
-        require(
-            len(set(self.seeds)) == len(self.seeds),
-            f"seeds names {_twice(self.seeds)!r} twice: once will do",
-        )
+        check_list("seeds", self.seeds)
         require(self.clips is None or self.clips >= 1, f"clips is {self.clips}: give 1 or more")
 
 
@@ -320,6 +319,11 @@ CONFIGS: dict[str, type[Config]] = {
 def named_settings(config_class: type[Config]) -> list[Field[Any]]:
     """The settings that have a name everywhere: option, variable and key."""
     return [one for one in fields(config_class) if not one.metadata["argument"]]
+
+
+def required_arguments(config_class: type[Config]) -> list[str]:
+    """What only a command line can give, and must."""
+    return [one.name for one in fields(config_class) if one.default is MISSING]
 
 
 def option_of(name: str) -> str:
@@ -351,6 +355,21 @@ def check_device(device: str) -> None:
     )
 
 
+def check_list(name: str, values: Sequence[object]) -> None:
+    """Refuse a list that is empty or says something twice."""
+    require(bool(values), f"{name} is empty: name one or more")
+    twins = [value for value in values if values.count(value) > 1]
+    require(not twins, f"{name} has {twins[:1]} more than once: name each one once")
+
+
+def _with_home(spec: str | None) -> str | None:
+    """`NAME@~/file` with the home folder written out, which no shell does after an @."""
+    if spec is None or "@~" not in spec:
+        return spec
+    name, _, place = spec.partition("@")
+    return f"{name}@{Path(place).expanduser()}"
+
+
 def _check_choice(one: Field[Any], value: object) -> None:
     choices = one.metadata["choices"]
     require(
@@ -361,7 +380,3 @@ def _check_choice(one: Field[Any], value: object) -> None:
 
 def _either(words: tuple[str, ...]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
-
-
-def _twice(values: tuple[Any, ...]) -> Any:  # noqa: ANN401 - one of the values, whatever they are
-    return next(value for value in values if values.count(value) > 1)

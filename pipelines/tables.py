@@ -101,7 +101,7 @@ def render_doctor(report: DoctorReport) -> list[str | Table]:
     """One line for every check, the fix below it, and the sum."""
     lines = []
     for check in report.checks:
-        lines.append(f"{check.state:<5} {check.what}: {check.found}")
+        lines.append(f"{check.state:<5} {check.what:<17} {check.found}")
         lines += [f"      -> {check.fix}"] if check.fix else []
     return ["\n".join(lines), report.summary]
 

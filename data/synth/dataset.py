@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from vidret.data.errors import DamagedError
+from vidret.data.publish import publish
 from vidret.data.samples import Caption, Dataset, Video
 from vidret.data.synth.film import draw_clip
 from vidret.data.synth.script import Clip, write_script
@@ -60,8 +61,8 @@ def write_captions(folder: Path, dataset: Dataset) -> None:
             "kind": caption.kind,
         }
         lines.append(json.dumps(row) + "\n")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CAPTIONS_FILE).write_text("".join(lines), encoding="utf-8")
+    with publish(folder / CAPTIONS_FILE) as part:
+        part.write_text("".join(lines), encoding="utf-8")
 
 
 def load_synth_mini() -> Dataset:

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from uuid import uuid4
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
-from vidret.data.synth.paint import HEIGHT, WIDTH, paint
+from vidret.data.publish import publish
+from vidret.data.synth.paint import HEIGHT, WIDTH, Pose, paint
 from vidret.data.synth.script import AMBIENCE, SILENCE, Clip, Shot
 from vidret.data.synth.sounds import make_ambience, make_sound
 
@@ -18,13 +18,8 @@ FRAMES_PER_SECOND = 8
 
 def draw_clip(clip: Clip, path: Path) -> None:
     """Draw one clip; `path` appears whole or not at all."""
-    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
-    try:
-        with av.open(str(part), "w", format="mp4") as container:
-            _write(container, clip)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with publish(path) as part, av.open(str(part), "w", format="mp4") as container:
+        _write(container, clip)
 
 
 def frames_of(clip: Clip) -> Iterator[NDArray[np.uint8]]:
@@ -70,7 +65,7 @@ def _write(container: av.container.OutputContainer, clip: Clip) -> None:
         container.mux(audio.encode(None))
 
 
-def _prop(shot: Shot | None, moment: float):
+def _prop(shot: Shot | None, moment: float) -> tuple[str, Pose] | None:
     if shot is None or not shot.start <= moment < shot.end:
         return None
     return shot.what, shot.motion.at(moment)

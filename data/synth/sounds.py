@@ -72,8 +72,10 @@ def _bird(t: Wave, rng: np.random.Generator) -> Wave:
     pitch = rng.uniform(3500, 4800)
 
     def chirp(s: Wave) -> Wave:
-        return np.sin(2 * np.pi * (pitch * s - 4000 * s**2)) * (s < 0.12) * np.sin(
-            np.pi * np.minimum(s / 0.12, 1)
+        return (
+            np.sin(2 * np.pi * (pitch * s - 4000 * s**2))
+            * (s < 0.12)
+            * np.sin(np.pi * np.minimum(s / 0.12, 1))
         )
 
     return _repeat(t, rng.uniform(0.16, 0.24), rng, chirp) * _gate(t, 1.2, 0.6, rng)

@@ -1,5 +1,7 @@
 """A small tagger of sounds with the outputs of PANN's Cnn14, for the bundled set alone."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ class TinySound(nn.Module):
         self.register_buffer("mel", _mel_filters(), persistent=False)
         channels = (1, 16, 32, 64, EMBEDDING)
         self.blocks = nn.Sequential(
-            *(_block(before, after) for before, after in zip(channels, channels[1:], strict=False))
+            *(_block(before, after) for before, after in pairwise(channels))
         )
         self.embed = nn.Linear(EMBEDDING, EMBEDDING)
         self.tag = nn.Linear(EMBEDDING, num_tags)

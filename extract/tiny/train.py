@@ -1,7 +1,8 @@
-"""Train the bundled encoders on scenes that no other split shows: `python -m vidret.extract.tiny.train`.
+"""Train the bundled encoders on scenes that no other split shows.
 
-Writes `clip.safetensors`, `sound.safetensors`, `weights.json` and `train.log` into this folder (or
-`--out`). About half an hour on two cores.
+`python -m vidret.extract.tiny.train`, or `make tiny`, writes `clip.safetensors`,
+`sound.safetensors`, `weights.json` and `train.log` into this folder (or `--out`). Half an hour on
+two cores.
 """
 
 import argparse
@@ -73,9 +74,9 @@ def main() -> None:
 
 def train_clip(num_pictures: int, steps: int, batch: int) -> nn.Module:
     """A CLIP of our own small config on pictures and captions of the `tiny` scenes."""
-    open_clip.add_model_config(HERE / "clip.json")
-    model = open_clip.create_model("clip").train()
-    tokenizer = open_clip.get_tokenizer("clip")
+    open_clip.add_model_config(HERE / "vidret-tiny.json")
+    model = open_clip.create_model("vidret-tiny").train()
+    tokenizer = open_clip.get_tokenizer("vidret-tiny")
     rng = np.random.default_rng(SEED)
     pictures, images = draw_pictures(num_pictures, rng)
     log.info("clip: %d pictures drawn, %d steps of %d", num_pictures, steps, batch)
@@ -108,9 +109,7 @@ def draw_pictures(count: int, rng: np.random.Generator) -> tuple[list[Picture], 
     for row, picture in enumerate(pictures):
         moment = rng.uniform(0, 7)
         prop = picture.prop and (picture.prop, random_prop_motion(rng).at(moment))
-        frame = paint(
-            picture.scene, random_motion(rng).at(moment), moment, rng, prop=prop or None
-        )
+        frame = paint(picture.scene, random_motion(rng).at(moment), moment, rng, prop=prop or None)
         images[row] = shrink(torch.from_numpy(frame).permute(2, 0, 1))
     return pictures, images
 
@@ -241,10 +240,10 @@ def _write_checksums(folder: Path) -> None:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train the bundled encoders.")
     parser.add_argument("--out", type=Path, default=HERE)
-    parser.add_argument("--pictures", type=int, default=48_000)
-    parser.add_argument("--steps", type=int, default=1_800)
+    parser.add_argument("--pictures", type=int, default=40_000)
+    parser.add_argument("--steps", type=int, default=1_000)
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--sound-steps", type=int, default=500)
+    parser.add_argument("--sound-steps", type=int, default=400)
     return parser.parse_args(arguments)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from making.heads import draw_texts, draw_videos, shake
 from oracles import paper
+
 from vidret.heads.catalog import build_retriever, head_names
 from vidret.heads.retriever import Retriever, score_in_blocks
 
@@ -113,7 +114,7 @@ def test_a_learnable_scale_of_the_words_has_the_oracles_gradient(name):
     scale = retriever.video_head.word_log_scale
 
     def moved(step):
-        variant = replace(VARIANTS[name], word_scale=float((scale + step).exp()))
+        variant = replace(VARIANTS[name], word_scale=float((scale.detach() + step).exp()))
         return float((mix * variant_scores(variant, weights, inputs())).sum())
 
     assert slope(moved) == pytest.approx(scale.grad.item(), abs=1e-6)
@@ -238,7 +239,7 @@ def oracle_scores(
             ]
         )
     else:
-        scale = float(retriever.video_head.word_log_scale.exp())
+        scale = float(retriever.video_head.word_log_scale.detach().exp())
         scores = variant_scores(replace(VARIANTS[pooling], word_scale=scale), weights, given)
     if sound:
         chosen = {field.name: weights[field.name] for field in fields(paper.CMFIWeights)}

@@ -1,0 +1,254 @@
+"""open_clip: frames, words and sentences of one model, and everything that tells its weights apart."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from vidret.data.errors import ConfigError, EncodeError, MissingError
+from vidret.extract.backends import require_torchvision
+from vidret.extract.tiny.weights import TINY_FOLDER, verify_weights
+
+TINY = "tiny"
+TINY_MODEL = "vidret-tiny"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedText:
+    """One caption: its sentence, its words, and whether the model saw it whole."""
+
+    sentence: NDArray[np.float32]
+    words: NDArray[np.float32]
+    tokens: NDArray[np.int64]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pixels:
+    """How the model wants its pictures."""
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def description(self) -> str:
+        """One line for the fingerprint."""
+        return f"rgb24 bicubic-antialias {self.size} centre-crop mean {self.mean} std {self.std}"
+
+
+class ClipEncoder(nn.Module):
+    """A CLIP model with its tokenizer and its preprocessing."""
+
+    def __init__(self, name: str, model: nn.Module, tokenizer: Any, weights: str) -> None:  # noqa: ANN401 - open_clip's tokenizers share no type
+        super().__init__()
+        self.name = name
+        self.model = model.eval()  # open_clip gives models in training mode
+        self.tokenizer = tokenizer
+        self.weights = weights
+        self.pixels = _pixels(name, model)
+
+    @cached_property
+    def config(self) -> str:
+        """The model's configuration as JSON, with the activation that open_clip leaves out."""
+        import open_clip
+
+        config = dict(open_clip.get_model_config(_model_name(self.name)) or {})
+        config["quick_gelu"] = bool(config.get("quick_gelu", False))
+        return json.dumps(config, sort_keys=True)
+
+    @property
+    def dim(self) -> int:
+        """Width of frames, words and sentences."""
+        return int(_projection_width(self.model))
+
+    @property
+    def logit_scale(self) -> float:
+        """exp(tau) that the model was trained to."""
+        return float(self.model.logit_scale.detach().exp())
+
+    def prepare(self, frame: NDArray[np.uint8]) -> Tensor:
+        """One native frame as the model's uint8 picture `(3, size, size)`."""
+        from torchvision.transforms.v2 import functional as pixels
+
+        picture = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)
+        small = pixels.resize(
+            picture,
+            [self.pixels.size],
+            interpolation=pixels.InterpolationMode.BICUBIC,
+            antialias=True,
+        )
+        return pixels.center_crop(small, [self.pixels.size, self.pixels.size])
+
+    def encode_frames(self, pictures: Tensor) -> Tensor:
+        """Embed prepared pictures `(frame, 3, size, size)`; not normalised."""
+        mean = torch.tensor(self.pixels.mean, device=pictures.device)[:, None, None]
+        std = torch.tensor(self.pixels.std, device=pictures.device)[:, None, None]
+        return self.model.encode_image((pictures.float() / 255 - mean) / std)
+
+    def encode_tokens(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Sentences and the projected embedding of every token, from one forward."""
+        output = self.model.forward_intermediates(
+            text=tokens,
+            text_indices=1,
+            normalize_intermediates=True,
+            normalize=False,
+            text_output_fmt="NLC",
+        )
+        projection = self.model.text_projection
+        hidden = output["text_intermediates"][-1]
+        words = projection(hidden) if isinstance(projection, nn.Module) else hidden @ projection
+        return output["text_features"], words
+
+    def encode_texts(self, texts: Sequence[str], device: torch.device | str) -> list[EncodedText]:
+        """Embed captions; words are the tokens strictly between start and end."""
+        tokens = torch.stack([self._tokens(text) for text in texts])
+        sentences, words = self.encode_tokens(tokens.to(device))
+        sentences, words = sentences.float().cpu(), words.float().cpu()
+        encoded = []
+        for row, text in enumerate(texts):
+            end = int((tokens[row] == self.tokenizer.eot_token_id).int().argmax())
+            encoded.append(
+                EncodedText(
+                    sentence=sentences[row].numpy(),
+                    words=words[row, 1:end].numpy().copy(),
+                    tokens=tokens[row, 1:end].numpy().copy(),
+                    truncated=self._is_cut(text, end),
+                )
+            )
+        return encoded
+
+    def _tokens(self, text: str) -> Tensor:
+        """Tokens of one caption; the two marks are no words that a caption may hold."""
+        clean = text.replace("<start_of_text>", " ").replace("<end_of_text>", " ")
+        return self.tokenizer([clean])[0]
+
+    def _is_cut(self, text: str, end: int) -> bool:
+        if end < self.tokenizer.context_length - 1:
+            return False
+        clean = text.replace("<start_of_text>", " ").replace("<end_of_text>", " ")
+        return len(self.tokenizer.encode(clean)) > self.tokenizer.context_length - 2
+
+
+def load_clip(
+    spec: str, *, device: torch.device | str = "cpu", offline: bool = True
+) -> ClipEncoder:
+    """Load `tiny`, `NAME@PATH` or `NAME@TAG` (from the hub, unless offline).
+
+    Raises:
+        ConfigError: open_clip knows no such model, or its preprocessing is not ours.
+        MissingError: the weights are not there.
+        EncodeError: the file holds other weights than the model has.
+    """
+    require_torchvision()
+    import open_clip
+
+    open_clip.add_model_config(TINY_FOLDER / f"{TINY_MODEL}.json")
+    if spec == TINY:
+        verify_weights()
+        name, weights = TINY_MODEL, str(TINY_FOLDER / "clip.safetensors")
+    else:
+        name, _, weights = spec.partition("@")
+        _check_name(name, weights, open_clip.list_models())
+    is_file = Path(weights).exists()
+    if not is_file:
+        _check_tag(name, weights, offline=offline)
+    try:
+        model = open_clip.create_model(
+            name, pretrained=weights, require_pretrained=True, device=device
+        )
+    except (RuntimeError, SafetensorError, KeyError, EOFError, OSError) as error:
+        raise MissingError(
+            f"{weights} cannot be loaded as weights of {name} "
+            f"({str(error).strip().splitlines()[0]}): give the file that belongs to this model"
+        ) from error
+    digest = hash_file(Path(weights)) if is_file else f"hub:{weights}"
+    return ClipEncoder(spec.partition("@")[0], model, open_clip.get_tokenizer(name), digest)
+
+
+def hash_file(path: Path) -> str:
+    """sha256 of a file, in short."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def missing_weights(name: str) -> MissingError:
+    """The error for a backbone that was asked for without saying where its weights are."""
+    return MissingError(
+        f"no weights known for {name}: put\n\n"
+        f'[extract]\nbackbone = "{name}@/path/to/weights.safetensors"\n\n'
+        f"into ./vidret.toml, or pass --backbone {name}@openai to fetch OpenAI's from the hub, "
+        "or --backbone tiny to try the way with the bundled toy"
+    )
+
+
+def _model_name(name: str) -> str:
+    return TINY_MODEL if name == TINY else name
+
+
+def _check_name(name: str, weights: str, known: list[str]) -> None:
+    from difflib import get_close_matches
+
+    if name not in known:
+        close = get_close_matches(name, known, n=1)
+        hint = f": did you mean {close[0]}?" if close else ", see open_clip.list_models()"
+        raise ConfigError(f"open_clip has no model {name!r}{hint}")
+    if not weights:
+        raise missing_weights(name)
+
+
+def _check_tag(name: str, tag: str, *, offline: bool) -> None:
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if tag not in tags:
+        what = f"or one of the tags {', '.join(tags)}" if tags else "it has no tags"
+        raise MissingError(f"{tag} is no file with weights of {name}: give a path, {what}")
+    if offline or os.environ.get("HF_HUB_OFFLINE") == "1":
+        raise MissingError(
+            f"the weights {tag} of {name} lie on the hub, and this run is offline: "
+            f"allow the network, or give a file as {name}@PATH"
+        )
+    activation = "quickgelu" in name
+    if tag == "openai" and not activation:
+        raise ConfigError(
+            f"OpenAI's weights were trained with QuickGELU, {name} computes GELU: "
+            f"ask for {name}-quickgelu@openai"
+        )
+
+
+def _pixels(name: str, model: nn.Module) -> Pixels:
+    """The model's preprocessing; anything but CLIP's own way is refused, not guessed."""
+    config = model.visual.preprocess_cfg
+    size = config["size"]
+    side = size if isinstance(size, int) else size[0]
+    square = isinstance(size, int) or size[0] == size[1]
+    if not square or config["interpolation"] != "bicubic" or config["resize_mode"] != "shortest":
+        raise ConfigError(
+            f"{name} wants pictures as {config}, and vidret prepares them bicubic, by the shorter "
+            "side, square: choose another model"
+        )
+    return Pixels(size=side, mean=tuple(config["mean"]), std=tuple(config["std"]))
+
+
+def _projection_width(model: nn.Module) -> int:
+    projection = model.text_projection
+    if isinstance(projection, nn.Linear):
+        return projection.out_features
+    return projection.shape[1]
+
+
+def refuse_non_finite(values: Tensor, what: str) -> None:
+    """Embeddings that are not numbers must not reach a cache."""
+    if not values.isfinite().all():
+        raise EncodeError(f"{what} gave an embedding that is not finite: check the file")

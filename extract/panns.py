@@ -1,0 +1,130 @@
+"""PANN's Cnn14 (or the bundled toy in its place): one embedding of a video's sound."""
+
+import importlib
+import importlib.util
+import pickle
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from vidret.data.errors import ConfigError, MissingError
+from vidret.extract.clip import hash_file
+from vidret.extract.sound import SAMPLE_RATE
+from vidret.extract.tiny.sound import EMBEDDING, TinySound
+from vidret.extract.tiny.weights import TINY_FOLDER, verify_weights
+
+TINY, NONE, CNN14 = "tiny", "none", "Cnn14"
+WINDOW = 10 * SAMPLE_RATE
+SHORTEST = 9_920  # samples: Cnn14 halves the time axis five times
+POLICY = "32 kHz mean of channels, windows of 10 s, mean"
+
+
+class SoundEncoder(nn.Module):
+    """A network with Cnn14's outputs, and how long sounds are cut for it."""
+
+    def __init__(self, name: str, model: nn.Module, dim: int, weights: str) -> None:
+        super().__init__()
+        self.name = name
+        self.model = model.eval()  # in training mode Cnn14 masks its spectrogram at random
+        self.dim = dim
+        self.weights = weights
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        """Embed a waveform `(sample,)` at 32 kHz: the mean over its windows."""
+        windows = [self.model(window[None])["embedding"][0] for window in cut_windows(waveform)]
+        return torch.stack(windows).mean(0)
+
+
+def cut_windows(waveform: Tensor) -> list[Tensor]:
+    """Windows of ten seconds; a last one too short for Cnn14 stays with the one before."""
+    if len(waveform) < SHORTEST:
+        return [nn.functional.pad(waveform, (0, SHORTEST - len(waveform)))]
+    starts = list(range(0, len(waveform), WINDOW))
+    if len(starts) > 1 and len(waveform) - starts[-1] < SHORTEST:
+        starts.pop()
+    ends = [*starts[1:], len(waveform)]
+    return [waveform[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
+def load_sound(spec: str, *, device: torch.device | str = "cpu") -> SoundEncoder | None:
+    """Load `tiny` or `Cnn14@PATH`; `none` gives None.
+
+    Raises:
+        ConfigError: there is no such encoder.
+        MissingError: the weights are not there, or are not Cnn14's.
+    """
+    name, _, weights = spec.partition("@")
+    if spec == NONE:
+        return None
+    if spec == TINY:
+        return _load_tiny(device)
+    if name != CNN14:
+        raise ConfigError(f"no sound encoder {spec!r}: give tiny, none or {CNN14}@PATH")
+    if not weights:
+        raise missing_weights()
+    model = cnn14()
+    model.load_state_dict(_read_cnn14(Path(weights)))
+    return SoundEncoder(CNN14, model.to(device), 2048, hash_file(Path(weights)))
+
+
+def cnn14() -> nn.Module:
+    """An untrained Cnn14 as PANN published it: 32 kHz, 64 mels, 527 tags."""
+    return _pann_models().Cnn14(SAMPLE_RATE, 1024, 320, 64, 50, 14_000, 527)
+
+
+def missing_weights() -> MissingError:
+    """The error for Cnn14 without a file of weights."""
+    return MissingError(
+        "no weights known for Cnn14: get Cnn14_mAP=0.431.pth (PANNs, Zenodo record 3987831), put\n\n"
+        '[extract]\naudio = "Cnn14@/path/to/Cnn14_mAP=0.431.pth"\n\n'
+        "into ./vidret.toml, or pass --audio none to leave sound out"
+    )
+
+
+def _load_tiny(device: torch.device | str) -> SoundEncoder:
+    from safetensors.torch import load_file
+
+    verify_weights()
+    path = TINY_FOLDER / "sound.safetensors"
+    weights = load_file(path)
+    model = TinySound(len(weights["tag.bias"]))
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return SoundEncoder(TINY, model.to(device), EMBEDDING, hash_file(path))
+
+
+def _read_cnn14(path: Path) -> dict[str, Tensor]:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        weights: dict[str, Tensor] = checkpoint["model"]
+        expected = cnn14().state_dict()
+        wrong = sorted(weights.keys() ^ expected.keys()) or [
+            name for name in expected if weights[name].shape != expected[name].shape
+        ]
+    except FileNotFoundError as error:
+        raise MissingError(f"{path} is not there: give the file of Cnn14's weights") from error
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
+        raise MissingError(f"{path} is no checkpoint of Cnn14 ({error}): get it again") from error
+    except pickle.UnpicklingError as error:
+        raise MissingError(
+            f"{path} asks to run code while it is read: convert it to plain tensors once"
+        ) from error
+    if wrong:
+        raise MissingError(f"{path} does not fit Cnn14 (first: {wrong[0]}): get it again")
+    return weights
+
+
+@cache
+def _pann_models() -> ModuleType:
+    """`panns_inference.models` without its package, which shells out and writes into HOME."""
+    spec = importlib.util.find_spec("panns_inference")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingError("panns_inference is not installed: pip install panns_inference")
+    alias = "vidret_panns_inference"
+    package = ModuleType(alias)
+    package.__path__ = list(spec.submodule_search_locations)
+    sys.modules[alias] = package
+    return importlib.import_module(f"{alias}.models")

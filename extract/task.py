@@ -1,0 +1,173 @@
+"""One task: encode the videos or the captions of one shard and write it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import xxhash
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vidret.data.errors import EncodeError, ItemError
+from vidret.data.samples import (
+    AudioState,
+    Caption,
+    DecodedVideo,
+    Failure,
+    TextEmbeddings,
+    Video,
+    VideoEmbeddings,
+)
+from vidret.data.shards import ShardEntry, write_caption_shard, write_video_shard
+from vidret.extract.decode import decode_video
+from vidret.extract.encoders import Encoders, EncoderSpec, load_encoders
+from vidret.extract.plan import CaptionShard, VideoShard
+
+FRAMES_PER_BATCH = 128
+TEXTS_PER_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSettings:
+    """What all tasks of a run share."""
+
+    folder: Path
+    root: Path
+    frames: int
+    decoder: str
+    encoders: EncoderSpec
+    features_digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodedItem:
+    """A video on its way to the encoder: pictures of the model's size, sound already embedded."""
+
+    video: Video
+    decoded: DecodedVideo
+    pictures: Tensor
+    audio: NDArray[np.float32] | None
+    audio_state: AudioState
+
+
+def extract_videos(shard: VideoShard, settings: TaskSettings) -> ShardEntry:
+    """Encode the videos of one shard; those that cannot be are written down as failures."""
+    encoders = load_encoders(settings.encoders)
+    embeddings: list[VideoEmbeddings] = []
+    failures: list[Failure] = []
+    waiting: list[DecodedItem] = []
+    for video in shard.videos:
+        try:
+            waiting.append(_decode(video, settings, encoders))
+        except ItemError as error:
+            failures.append(_failure(video, error, settings.root))
+        if sum(len(item.pictures) for item in waiting) >= FRAMES_PER_BATCH:
+            _encode(waiting, encoders, settings.root, embeddings, failures)
+            waiting = []
+    _encode(waiting, encoders, settings.root, embeddings, failures)
+    return write_video_shard(
+        settings.folder / shard.file, embeddings, failures, settings.features_digest
+    )
+
+
+def extract_captions(shard: CaptionShard, settings: TaskSettings) -> ShardEntry:
+    """Encode the captions of one shard."""
+    encoders = load_encoders(settings.encoders)
+    embeddings: list[TextEmbeddings] = []
+    with torch.inference_mode():
+        for start in range(0, len(shard.captions), TEXTS_PER_BATCH):
+            batch = shard.captions[start : start + TEXTS_PER_BATCH]
+            embeddings += encode_captions(batch, encoders)
+    return write_caption_shard(settings.folder / shard.file, embeddings, settings.features_digest)
+
+
+def encode_captions(captions: Sequence[Caption], encoders: Encoders) -> list[TextEmbeddings]:
+    """Embed captions as a cache keeps them."""
+    encoded = encoders.clip.encode_texts([caption.text for caption in captions], encoders.device)
+    return [
+        TextEmbeddings(
+            id=caption.id,
+            video_id=caption.video_id,
+            text=caption.text,
+            kind=caption.kind,
+            sentence=text.sentence,
+            words=text.words,
+            tokens=text.tokens,
+            truncated=text.truncated,
+        )
+        for caption, text in zip(captions, encoded, strict=True)
+    ]
+
+
+def _decode(video: Video, settings: TaskSettings, encoders: Encoders) -> DecodedItem:
+    decoded = decode_video(video.path, frames=settings.frames, decoder=settings.decoder)
+    pictures = torch.stack([encoders.clip.prepare(frame) for frame in decoded.frames])
+    audio, state = None, decoded.audio_state
+    if encoders.sound is not None and decoded.waveform is not None and state is AudioState.OK:
+        with torch.inference_mode():
+            waveform = torch.from_numpy(decoded.waveform).to(encoders.device)
+            audio = encoders.sound.encode(waveform).float().cpu().numpy()
+        if not np.isfinite(audio).all():
+            audio, state = None, AudioState.FAILED
+    return DecodedItem(
+        video=video, decoded=decoded, pictures=pictures, audio=audio, audio_state=state
+    )
+
+
+def _encode(
+    items: Sequence[DecodedItem],
+    encoders: Encoders,
+    root: Path,
+    embeddings: list[VideoEmbeddings],
+    failures: list[Failure],
+) -> None:
+    """Frames of several videos share a batch; each video then stands or falls alone."""
+    if not items:
+        return
+    pictures = torch.cat([item.pictures for item in items]).to(encoders.device)
+    with torch.inference_mode():
+        frames = [encoders.clip.encode_frames(part) for part in pictures.split(FRAMES_PER_BATCH)]
+    of_items = torch.cat(frames).float().cpu().split([len(item.pictures) for item in items])
+    for item, own in zip(items, of_items, strict=True):
+        if not own.isfinite().all():
+            error = EncodeError(f"{item.video.path} gave a frame embedding that is not finite")
+            failures.append(_failure(item.video, error, root))
+        else:
+            embeddings.append(_embeddings(item, own.numpy(), root))
+
+
+def _embeddings(item: DecodedItem, frames: NDArray[np.float32], root: Path) -> VideoEmbeddings:
+    path = item.video.path
+    return VideoEmbeddings(
+        id=item.video.id,
+        split=item.video.split,
+        path=_relative(path, root),
+        size=path.stat().st_size,
+        content_hash=_hash_content(path),
+        duration=item.decoded.duration,
+        frames=frames,
+        times=item.decoded.times,
+        indices=item.decoded.indices,
+        audio=item.audio,
+        audio_state=item.audio_state,
+    )
+
+
+def _failure(video: Video, error: ItemError, root: Path) -> Failure:
+    return Failure(
+        id=video.id, path=_relative(video.path, root), stage=error.stage, reason=str(error)
+    )
+
+
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def _hash_content(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,75 @@
+"""`vidret demo`: the whole way on the bundled set, from drawing the clips to an answered query."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from vidret.data.cache import FeatureCache
+from vidret.pipelines.ablate import run_ablate
+from vidret.pipelines.extract import run_extract
+from vidret.pipelines.progress import OnProgress, progress_display
+from vidret.pipelines.render import render_ablate, render_extract, render_search
+from vidret.pipelines.search import run_search
+from vidret.pipelines.settings import AblateConfig, DemoConfig, ExtractConfig, SearchConfig
+from vidret.pipelines.tables import Rendered, show
+from vidret.pipelines.train_heads import new_run
+
+HEAD = "mgfi+cmfi"
+Report = TypeVar("Report")
+
+
+def run_demo(config: DemoConfig) -> None:
+    """Extract, train, tabulate, search: each step is a command that could be typed as well."""
+    started = time.monotonic()
+    work = config.work
+    extract = ExtractConfig(work=work, offline=True, clips=config.clips)
+    extracted = _step(
+        f"1/3  vidret extract --work {work}",
+        "videos",
+        lambda on_progress: run_extract(extract, on_progress=on_progress),
+        render_extract,
+    )
+    ablate = AblateConfig(work=work, offline=True, cache=extracted.folder, seeds=config.seeds)
+    _step(
+        f"2/3  vidret ablate --work {work}",
+        "runs",
+        lambda on_progress: run_ablate(ablate, on_progress=on_progress),
+        render_ablate,
+    )
+    cache = FeatureCache.open(extracted.folder)
+    query = _a_query(cache)
+    run = new_run(cache, HEAD, config.seeds[0], ablate).name
+    search = SearchConfig(work=work, offline=True, run=run, query=query, top=5)
+    _step(
+        f'3/3  vidret search "{query}" --work {work}',
+        "videos",
+        lambda on_progress: run_search(search, on_progress=on_progress),
+        render_search,
+    )
+    seconds = time.monotonic() - started
+    show(f'Done in {seconds:.0f} s. Ask for something else: vidret search "..." --work {work}')
+
+
+def _step(
+    title: str,
+    unit: str,
+    run: Callable[[OnProgress], Report],
+    render: Callable[[Report], Rendered],
+) -> Report:
+    """Run one command, and show its report as the command would."""
+    show(f"{title}\n")
+    sys.stdout.flush()
+    with progress_display(title.split()[2], unit=unit) as on_progress:
+        report = run(on_progress)
+    show(render(report))
+    show("")
+    return report
+
+
+def _a_query(cache: FeatureCache) -> str:
+    """The first caption of the test split that only the sound of its clip decides."""
+    features = cache.load("test")
+    return next(
+        text for text, kind in zip(features.text, features.kind, strict=True) if kind == "sound"
+    )

@@ -1,0 +1,237 @@
+"""The training loop: a stage, an epoch at a time, stopped and continued anywhere."""
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vidret.data.batches import Texts, Videos
+from vidret.data.errors import DamagedError
+from vidret.heads.loss import info_nce
+from vidret.heads.metrics import summarize, text_to_video_ranks
+from vidret.heads.retriever import Retriever, score_in_blocks
+
+log = logging.getLogger(__name__)
+
+VIDEO_TEXT, AUDIO = "video-text", "audio"
+WARM_UP = 0.1  # of all steps
+MAX_GRADIENT = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """A split on the device: every caption, every video, and whose caption each is."""
+
+    texts: Texts
+    videos: Videos
+    owners: Tensor
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage of the fit: what is trained, and how."""
+
+    name: str
+    epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Fit:
+    """Everything that a fit needs to go on as if it had never stopped."""
+
+    epoch: int = 0
+    best: tuple[float, float] | None = None
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+OnEpoch = Callable[[Fit, dict[str, Any]], None]
+
+
+def fit_stage(
+    retriever: Retriever,
+    stage: Stage,
+    train: Split,
+    select: Split,
+    *,
+    seed: int,
+    on_epoch: OnEpoch,
+    resume: dict[str, Any] | None = None,
+) -> Fit:
+    """Train one stage, keep the weights of its best epoch, and leave them in the retriever.
+
+    Args:
+        retriever: changed in place; only what the stage trains.
+        stage: `VIDEO_TEXT` trains the head of the frames and the temperature, `AUDIO` the head of
+            the sound with all else frozen.
+        train: where batches come from.
+        select: the best epoch has the highest R@1 here, text to video; then the lowest mean rank.
+        seed: of batches and dropout.
+        on_epoch: called after each epoch with the progress and the state to save.
+        resume: such a state.
+    """
+    trained = _thaw(retriever, stage.name)
+    optimizer = torch.optim.AdamW(_groups(retriever, trained, stage), lr=stage.lr)
+    steps = stage.epochs * math.ceil(len(train) / stage.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, steps))
+    batches = torch.Generator().manual_seed(seed)
+    progress = Fit()
+    with torch.random.fork_rng():  # dropout draws from the global generator, and only here
+        torch.manual_seed(seed)
+        if resume is not None:
+            progress = _restore(resume, retriever, optimizer, schedule, batches)
+        while progress.epoch < stage.epochs:
+            loss = _train_epoch(retriever, trained, stage, train, optimizer, schedule, batches)
+            progress.epoch += 1
+            _note(progress, retriever, stage, loss, select)
+            on_epoch(progress, _state(progress, retriever, optimizer, schedule, batches))
+    if progress.best_weights:
+        retriever.load_state_dict(progress.best_weights)
+    return progress
+
+
+def _train_epoch(
+    retriever: Retriever,
+    trained: list[nn.Module],
+    stage: Stage,
+    train: Split,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    batches: torch.Generator,
+) -> float:
+    retriever.eval()  # what is frozen neither learns nor drops anything
+    for module in trained:
+        module.train()
+    total = 0.0
+    for rows in _draw(len(train), stage.batch_size, batches):
+        rows = rows.to(train.owners.device)
+        owners = train.owners[rows]
+        loss = info_nce(retriever.logits(train.texts[rows], train.videos[owners]), owners)
+        if not loss.isfinite():
+            raise DamagedError(
+                f"the loss of stage {stage.name} is {loss.item()} on captions "
+                f"{rows.tolist()[:5]} ...: lower --lr, or check the cache with vidret cache verify"
+            )
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(
+            [weight for group in optimizer.param_groups for weight in group["params"]], MAX_GRADIENT
+        )
+        optimizer.step()
+        schedule.step()
+        retriever.clamp_temperature()
+        total += loss.item() * len(rows)
+    return total / len(train)
+
+
+def _draw(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Every caption once, in random order; a last batch of one has no negatives and waits."""
+    for rows in torch.randperm(count, generator=generator).split(size):
+        if len(rows) > 1:
+            yield rows
+
+
+def _thaw(retriever: Retriever, stage: str) -> list[nn.Module]:
+    """Let a stage's modules learn and no others."""
+    retriever.requires_grad_(requires_grad=False)
+    if stage == VIDEO_TEXT:
+        retriever.tau.requires_grad_()
+        module = retriever.video_head
+    else:
+        module = retriever.audio_head
+    module.requires_grad_()
+    return [module]
+
+
+def _groups(retriever: Retriever, modules: list[nn.Module], stage: Stage) -> list[dict[str, Any]]:
+    """Matrices decay; norms, biases, stand-ins and the temperature do not."""
+    matrices, others = [], [retriever.tau] if retriever.tau.requires_grad else []
+    for part in (part for module in modules for part in module.modules()):
+        for weight in part.parameters(recurse=False):
+            is_matrix = isinstance(part, nn.Linear) and weight.ndim == 2
+            (matrices if is_matrix else others).append(weight)
+    return [
+        {"params": matrices, "weight_decay": stage.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+def _share(step: int, steps: int) -> float:
+    """The learning rate's share: up over the first tenth, then down a cosine to zero."""
+    warm_up = max(1, round(WARM_UP * steps))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+def _note(progress: Fit, retriever: Retriever, stage: Stage, loss: float, select: Split) -> None:
+    """Measure an epoch, and keep its weights if it is the best so far."""
+    numbers = measure(retriever, select)
+    progress.history.append(
+        {"epoch": progress.epoch, "loss": loss, "tau": retriever.tau.item(), **numbers}
+    )
+    score = (numbers["R@1"], -numbers["MnR"])
+    if progress.best is None or score > progress.best:
+        progress.best = score
+        progress.best_weights = _copy(retriever.state_dict())
+    log.debug("%s epoch %d: loss %.4f, R@1 %.2f", stage.name, progress.epoch, loss, score[0])
+
+
+def measure(retriever: Retriever, split: Split) -> dict[str, float]:
+    """Text-to-video numbers of a split."""
+    similarity = score_in_blocks(retriever, split.texts, split.videos)
+    return summarize(text_to_video_ranks(similarity, split.owners))
+
+
+def _state(
+    progress: Fit,
+    retriever: Retriever,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    batches: torch.Generator,
+) -> dict[str, Any]:
+    return {
+        "epoch": progress.epoch,
+        "best": progress.best,
+        "best_weights": progress.best_weights,
+        "history": progress.history,
+        "weights": retriever.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "batches": batches.get_state(),
+        "dropout": torch.get_rng_state(),
+    }
+
+
+def _restore(
+    state: dict[str, Any],
+    retriever: Retriever,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    batches: torch.Generator,
+) -> Fit:
+    retriever.load_state_dict(state["weights"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    batches.set_state(state["batches"])
+    torch.set_rng_state(state["dropout"])
+    return Fit(
+        epoch=state["epoch"],
+        best=state["best"],
+        best_weights=state["best_weights"],
+        history=state["history"],
+    )
+
+
+def _copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight.detach().clone() for name, weight in weights.items()}

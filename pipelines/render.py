@@ -1,0 +1,215 @@
+"""Reports as the lines and tables that people read."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from vidret.data.samples import AudioState
+from vidret.pipelines.ablate import AblateReport
+from vidret.pipelines.cache import CacheCheckReport, CacheInfoReport
+from vidret.pipelines.evaluate import EvaluateReport, Setting
+from vidret.pipelines.extract import ExtractReport
+from vidret.pipelines.progress import clock_text
+from vidret.pipelines.search import Hit, SearchReport
+from vidret.pipelines.tables import Rendered, Table, mean_std
+from vidret.pipelines.train_heads import TrainReport
+
+METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
+DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
+LISTED_FAILURES = 10
+
+
+def render_extract(report: ExtractReport) -> Rendered:
+    """What is in the cache, what failed, where to look."""
+    lines = [f"{report.dataset}: {report.videos:,} videos, {report.captions:,} captions"]
+    if report.dry_run:
+        return "\n".join([*lines, f"to do: {report.to_do:,} videos -> {report.folder}"])
+    done = report.videos - len(report.failures)
+    lines.append(
+        f"in the cache: {done:,} videos ({report.to_do:,} tried in this run), "
+        f"{len(report.failures):,} failed, {report.bytes / 1e6:,.1f} MB -> {report.folder}"
+    )
+    lines.append("sound: " + _sound_line(report.sound))
+    if done and not report.sound[AudioState.OK]:
+        lines.append("! no video carries sound: a head for sound would have nothing to learn")
+    lines += [f"failed: {one.id}: {one.reason}" for one in report.failures[:LISTED_FAILURES]]
+    if len(report.failures) > LISTED_FAILURES:
+        rest = len(report.failures) - LISTED_FAILURES
+        lines.append(f"... and {rest:,} more in {report.folder / 'failures.md'}")
+    return "\n".join([*lines, *(f"note: {note}" for note in report.notes)])
+
+
+def render_cache_info(report: CacheInfoReport) -> Rendered:
+    """What a cache holds and what made it."""
+    manifest = report.manifest
+    state = "complete" if manifest.complete else "not finished"
+    size = sum(entry.bytes for entry in manifest.shards)
+    head = f"{report.folder}\n{state}, {len(manifest.shards):,} shards, {size / 1e6:,.1f} MB"
+    rows = tuple(
+        (split, one.expected, one.found, one.failed, *(one.sound[state] for state in AudioState))
+        for split, one in report.coverage.items()
+    )
+    columns = ("split", "videos", "found", "failed", *(f"sound {state}" for state in AudioState))
+    facts = [f"{name:<17}{value}" for name, value in manifest.fingerprint.to_json().items()]
+    return [head, Table(title="", columns=columns, rows=rows), "\n".join(facts)]
+
+
+def render_cache_verify(report: CacheCheckReport) -> Rendered:
+    """Every file that is not as it was written."""
+    if not report.problems:
+        return f"{report.folder} is whole: every byte is as it was written"
+    return "\n".join(f"{problem.file} {problem.what}" for problem in report.problems)
+
+
+def render_cache_repair(report: CacheCheckReport) -> Rendered:
+    """What was removed, and how to make it again."""
+    if not report.problems:
+        return f"{report.folder} is whole: nothing to repair"
+    lines = [f"removed: {problem.file} {problem.what}" for problem in report.problems]
+    return "\n".join([*lines, "make it again with the `vidret extract` that made this cache"])
+
+
+def render_train(report: TrainReport) -> Rendered:
+    """What was fitted on what, and the epoch that was kept."""
+    select_on = report.run.settings["select_on"]
+    lines = [
+        f"{report.run.head}, seed {report.run.seed}: {report.captions:,} captions of "
+        f"{report.videos:,} videos, {report.with_sound:,} with sound"
+    ]
+    for stage, best in report.best.items():
+        lines.append(
+            f"stage {stage}: kept epoch {best['epoch']:.0f} of {len(report.run.history[stage])}, "
+            f"R@1 {best['R@1']:.1f} on {select_on} (text to video, {best['queries']:.0f} queries)"
+        )
+    if not report.best:
+        lines.append("this head has nothing to learn: it is ready as it is")
+    lines.append(f"run -> {report.folder}")
+    return "\n".join([*lines, f"score it: vidret evaluate --run {report.run.name}"])
+
+
+def render_evaluate(report: EvaluateReport) -> Rendered:
+    """Both directions of one run."""
+    ways = {"t2v": report.scores.t2v, "v2t": report.scores.v2t}
+    table = Table(
+        title=f"{report.run}: {setting_line(report.setting)}",
+        columns=("", *METRICS, "queries", "tied"),
+        rows=tuple(
+            (
+                DIRECTIONS[way],
+                *(numbers[metric] for metric in METRICS),
+                int(numbers["queries"]),
+                int(numbers["ties"]),
+            )
+            for way, numbers in ways.items()
+        ),
+        caption=setting_caption(report.setting, seeds=1),
+    )
+    if not report.scores.kinds:
+        return table
+    kinds = Table(
+        title="R@1 text to video, by what decides the caption",
+        columns=tuple(report.scores.kinds),
+        rows=(tuple(report.scores.kinds.values()),),
+    )
+    return [table, "", kinds]
+
+
+def render_ablate(report: AblateReport) -> Rendered:
+    """The paper's Table 1: a row a head, mean and spread over the seeds."""
+    parts: list[str | Table] = []
+    for way, name in DIRECTIONS.items():
+        rows = tuple(
+            (row.label, *(mean_std(row.values(way, metric)) for metric in METRICS))
+            for row in report.rows
+        )
+        title = f"{name}: {setting_line(report.setting)}"
+        parts += [Table(title=title, columns=("head", *METRICS), rows=rows), ""]
+    if kinds := list(report.rows[0].scores[0].kinds):
+        rows = tuple(
+            (row.label, *(mean_std(row.values("kinds", kind)) for kind in kinds))
+            for row in report.rows
+        )
+        title = "R@1 text to video, by what decides the caption"
+        parts += [Table(title=title, columns=("head", *kinds), rows=rows), ""]
+    return [*parts, setting_caption(report.setting, seeds=len(report.seeds))]
+
+
+def render_search(report: SearchReport, form: str = "table") -> Rendered:
+    """The hits as a table, as csv, or as bare paths."""
+    if form == "paths":
+        return "\n".join(hit.path for hit in report.hits)
+    names = list(report.hits[0].parts) if report.hits else []
+    if form == "csv":
+        return _hits_as_csv(report.hits, names)
+    rows = tuple(
+        (hit.rank, _short(hit), _moment(hit), f"{hit.score:.3f}", *_parts(hit, names))
+        for hit in report.hits
+    )
+    caption = (
+        f"{report.searched:,} clips searched with {report.head}; the parts add up to the score"
+    )
+    if report.truncated:
+        caption += "; the query is longer than the model reads, its end was cut"
+    columns = ("", "clip", "moment", "score", *names)
+    return Table(title=f'"{report.query}"', columns=columns, rows=rows, caption=caption)
+
+
+def setting_line(setting: Setting) -> str:
+    """What numbers are measured on, in a line."""
+    return (
+        f"{setting.dataset}, split {setting.split}, {setting.videos:,} videos, "
+        f"{setting.captions:,} captions, protocol {setting.protocol}"
+    )
+
+
+def setting_caption(setting: Setting, *, seeds: int) -> str:
+    """What else numbers must say about themselves."""
+    coverage = setting.coverage
+    oracle = (
+        " (oracle: picked on the split it reports)" if setting.select_on == setting.split else ""
+    )
+    sentences = [
+        f"Chance R@1 is {setting.chance:.2f}.",
+        f"Epochs picked on {setting.select_on}{oracle}.",
+        f"Videos found {coverage.found:,} of {coverage.expected:,}; sound: "
+        + _sound_line({str(state): count for state, count in coverage.sound.items()})
+        + ".",
+    ]
+    if seeds > 1:
+        sentences.insert(0, f"Mean ± standard deviation over {seeds} seeds.")
+    if setting.dropped_captions:
+        sentences.append(f"{setting.dropped_captions:,} captions of missing videos left out.")
+    return " ".join([*sentences, *(f"Note: {note}." for note in setting.notes)])
+
+
+def _sound_line(sound: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {state}" for state, count in sound.items())
+
+
+def _moment(hit: Hit) -> str:
+    return f"{_seconds(hit.start)}-{_seconds(hit.end)}"
+
+
+def _seconds(time: float) -> str:
+    whole, tenth = divmod(round(time * 10), 10)
+    return f"{clock_text(whole).removeprefix('0:')}.{tenth}"
+
+
+def _short(hit: Hit) -> str:
+    silent = {"silent": " (silent)", "no-stream": " (no sound)", "failed": " (sound unreadable)"}
+    return hit.id + silent.get(hit.sound, "")
+
+
+def _parts(hit: Hit, names: Sequence[str]) -> list[str]:
+    return [f"{hit.parts[name]:+.3f}" for name in names]
+
+
+def _hits_as_csv(hits: Sequence[Hit], names: Sequence[str]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["rank", "id", "path", "start", "end", "peak", "score", *names])
+    for hit in hits:
+        times = [f"{time:.2f}" for time in (hit.start, hit.end, hit.peak)]
+        values = [f"{value:.6f}" for value in (hit.score, *(hit.parts[name] for name in names))]
+        writer.writerow([hit.rank, hit.id, hit.path, *times, *values])
+    return out.getvalue().rstrip("\n")

@@ -1,0 +1,200 @@
+"""A run: the folder of one fit, with its settings, what it was fitted on, its numbers and weights."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from vidret.data.errors import DamagedError, MissingError
+from vidret.data.fingerprint import Fingerprint
+from vidret.data.publish import publish
+from vidret.heads.catalog import build_retriever
+from vidret.heads.retriever import Retriever
+
+RUN, WEIGHTS, STATE = "run.json", "heads.safetensors", "state.pt"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What `run.json` says; `complete` once the weights lie beside it."""
+
+    name: str
+    head: str
+    seed: int
+    cache: Path
+    fingerprint: Fingerprint
+    settings: dict[str, Any]
+    history: dict[str, list[dict[str, float]]]
+    complete: bool
+
+
+def run_name(head: str, seed: int, settings: dict[str, Any], fingerprint: Fingerprint) -> str:
+    """A name that says what was fitted; the same settings on the same cache give the same name."""
+    told = json.dumps([settings, fingerprint.digest], sort_keys=True)
+    return f"{head}-seed{seed}-{hashlib.sha256(told.encode()).hexdigest()[:6]}"
+
+
+def write_run(folder: Path, run: Run) -> None:
+    """Write `run.json`, whole or not at all."""
+    values = {
+        "format": FORMAT,
+        "name": run.name,
+        "head": run.head,
+        "seed": run.seed,
+        "cache": str(run.cache),
+        "fingerprint": run.fingerprint.to_json(),
+        "settings": run.settings,
+        "history": run.history,
+        "complete": run.complete,
+    }
+    make_folder(folder)
+    with publish(folder / RUN) as part:
+        part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a run.
+
+    Raises:
+        MissingError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MissingError(
+            f"cannot write to {folder}: {error.strerror or error}, choose another with --work"
+        ) from error
+
+
+def read_run(folder: Path) -> Run:
+    """Read `run.json`.
+
+    Raises:
+        MissingError: there is none.
+        DamagedError: it is not as `write_run` writes it.
+    """
+    path = folder / RUN
+    try:
+        values = json.loads(path.read_bytes())
+        return Run(
+            name=values["name"],
+            head=values["head"],
+            seed=values["seed"],
+            cache=Path(values["cache"]),
+            fingerprint=Fingerprint.from_json(values["fingerprint"], str(path)),
+            settings=values["settings"],
+            history=values["history"],
+            complete=values["complete"],
+        )
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingError(
+            f"{folder} is no run: make one with `vidret train-heads`, "
+            f"or choose one of those in {folder.parent}"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedError(
+            f"{path} cannot be read ({error}): remove the folder and train again"
+        ) from error
+
+
+def newest_run(work: Path) -> Path:
+    """The finished run that was written last.
+
+    Raises:
+        MissingError: there is none.
+    """
+    weights = sorted(
+        (work / "runs").rglob(WEIGHTS), key=lambda path: (path.stat().st_mtime_ns, str(path))
+    )
+    if not weights:
+        raise MissingError(
+            f"no finished run below {work / 'runs'}: make one with `vidret train-heads`, "
+            "or name another folder with --work"
+        )
+    return weights[-1].parent
+
+
+def find_run(work: Path, name: str | None) -> Path:
+    """The folder of a run by its name, or the newest.
+
+    Raises:
+        MissingError: there is no such run.
+    """
+    if name is None:
+        return newest_run(work)
+    folder = work / "runs" / name
+    if not (folder / RUN).exists():
+        known = sorted(path.parent.name for path in (work / "runs").glob(f"*/{RUN}"))
+        listed = f"there are {', '.join(known[:10])}" if known else "there are none yet"
+        raise MissingError(f"no run {name!r} in {work / 'runs'}: {listed}")
+    return folder
+
+
+def build_head(run: Run) -> Retriever:
+    """The head of a run before it has learned anything."""
+    return build_retriever(
+        run.head,
+        dim=run.fingerprint.dim,
+        audio_dim=run.fingerprint.audio_dim,
+        logit_scale=run.fingerprint.logit_scale,
+        dropout=run.settings["dropout"],
+        hidden=run.settings["hidden"],
+        word_weight_scale=run.settings["word_weight_scale"],
+        seed=run.seed,
+    )
+
+
+def save_weights(folder: Path, retriever: Retriever) -> None:
+    """Write the weights of a finished run."""
+    with publish(folder / WEIGHTS) as part:
+        save_file({name: w.contiguous() for name, w in retriever.state_dict().items()}, part)
+
+
+def load_weights(folder: Path, run: Run) -> Retriever:
+    """The head of a finished run.
+
+    Raises:
+        MissingError: the run has not finished.
+        DamagedError: its weights cannot be read, or do not fit its head.
+    """
+    if not (folder / WEIGHTS).exists():
+        raise MissingError(
+            f"run {run.name} has not finished: go on with `vidret train-heads --resume {run.name}`"
+        )
+    retriever = build_head(run)
+    try:
+        retriever.load_state_dict(load_file(folder / WEIGHTS))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise DamagedError(
+            f"{folder / WEIGHTS} cannot be read ({str(error).splitlines()[0]}): train again"
+        ) from error
+    return retriever
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write everything that a stopped run needs to go on."""
+    with publish(folder / STATE) as part:
+        torch.save(state, part)
+
+
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """What `save_state` wrote last, or None.
+
+    Raises:
+        DamagedError: it cannot be read.
+    """
+    path = folder / STATE
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, weights_only=True)
+    except Exception as error:
+        raise DamagedError(
+            f"{path} cannot be read ({error}): remove the folder and train again"
+        ) from error

@@ -1,0 +1,194 @@
+"""`vidret search`: a sentence in, ranked clips with their moments and parts of their scores out."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vidret.data.batches import Texts, pad_words
+from vidret.data.cache import FeatureCache, newest_cache
+from vidret.data.errors import MissingError, VidretError
+from vidret.data.features import SplitFeatures
+from vidret.extract.clip import EncodedText
+from vidret.extract.encoders import EncoderSpec, load_encoders
+from vidret.heads.catalog import build_retriever
+from vidret.heads.retriever import Retriever, parts_in_blocks, scoring
+from vidret.pipelines.evaluate import require_same_features
+from vidret.pipelines.extract import run_extract
+from vidret.pipelines.progress import OnProgress
+from vidret.pipelines.runs import find_run, load_weights, newest_run, read_run
+from vidret.pipelines.settings import ExtractConfig, SearchConfig
+
+ZERO_SHOT = "mean"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """One clip that was found, the moment that answers, and what its score is made of."""
+
+    rank: int
+    id: str
+    path: str
+    score: float
+    parts: dict[str, float]
+    start: float
+    end: float
+    peak: float
+    sound: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchReport:
+    """The clips that fit a sentence best."""
+
+    query: str
+    head: str
+    searched: int
+    truncated: bool
+    hits: tuple[Hit, ...]
+
+    @property
+    def verdict(self) -> VidretError | None:
+        """Something is always found."""
+        return None
+
+    def as_json(self) -> dict[str, Any]:
+        """The report for machines."""
+        return asdict(self)
+
+
+def run_search(config: SearchConfig, *, on_progress: OnProgress = lambda _: None) -> SearchReport:
+    """Rank all clips of a cache or of a folder; a folder is cached first.
+
+    Without a run the untrained mean of the frames ranks, as CLIP itself would.
+    """
+    run_folder = _choose_run(config)
+    cache = FeatureCache.open(_choose_cache(config, run_folder, on_progress))
+    if run_folder is None:
+        name, retriever = ZERO_SHOT, _zero_shot(cache)
+    else:
+        run = read_run(run_folder)
+        require_same_features(cache.fingerprint, run.fingerprint, str(cache.folder))
+        name, retriever = run.head, load_weights(run_folder, run)
+    encoders = load_encoders(_encoders_of(cache, config))
+    with torch.inference_mode():
+        query = encoders.clip.encode_texts([config.query], encoders.device)[0]
+    splits = [cache.load(split) for split in cache.splits]
+    root = Path(cache.manifest.settings["root"])
+    found = [hit for features in splits for hit in _hits(retriever, query, features, root)]
+    best = sorted(found, key=lambda hit: (-hit.score, hit.id))[: config.top]
+    return SearchReport(
+        query=config.query,
+        head=name,
+        searched=len(found),
+        truncated=query.truncated,
+        hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(best, 1)),
+    )
+
+
+def span_of_moment(
+    weights: NDArray[np.float64], times: NDArray[np.float64], duration: float
+) -> tuple[float, float, float]:
+    """Start, end and peak of the stretch about the heaviest frame, down to half its height.
+
+    Height counts from the lightest frame; a frame reaches half-way to its neighbours, the first
+    one back to the beginning, the last one to the end.
+    """
+    peak = int(weights.argmax())
+    low, high = float(weights.min()), float(weights.max())
+    tall = weights >= (low + high) / 2
+    first = last = peak
+    while first > 0 and tall[first - 1]:
+        first -= 1
+    while last + 1 < len(weights) and tall[last + 1]:
+        last += 1
+    edges = [0.0, *((times[:-1] + times[1:]) / 2), max(duration, float(times[-1]))]
+    return float(edges[first]), float(edges[last + 1]), float(times[peak])
+
+
+def _hits(
+    retriever: Retriever, query: EncodedText, features: SplitFeatures, root: Path
+) -> list[Hit]:
+    """Every video of a split, scored."""
+    if not features.video_ids:
+        return []
+    texts, videos = _as_texts(query), features.videos_tensors()
+    parts = {
+        name: part[0].tolist() for name, part in parts_in_blocks(retriever, texts, videos).items()
+    }
+    with scoring(retriever):
+        weights = retriever.frame_weights(texts, videos)[0].double().numpy()
+    hits = []
+    for row, (name, path) in enumerate(zip(features.video_ids, features.paths, strict=True)):
+        shown = features.frame_mask[row]
+        start, end, peak = span_of_moment(
+            weights[row][shown], features.times[row][shown], float(features.durations[row])
+        )
+        own = {part: values[row] for part, values in parts.items()}
+        hits.append(
+            Hit(
+                rank=0,
+                id=name,
+                path=str(root / path),
+                score=sum(own.values()),
+                parts=own,
+                start=start,
+                end=end,
+                peak=peak,
+                sound=features.audio_state[row],
+            )
+        )
+    return hits
+
+
+def _as_texts(query: EncodedText) -> Texts:
+    words, mask = pad_words(torch.from_numpy(query.words), torch.tensor([0, len(query.words)]))
+    return Texts(sentence=torch.from_numpy(query.sentence)[None], words=words, word_mask=mask)
+
+
+def _choose_run(config: SearchConfig) -> Path | None:
+    if config.run is not None:
+        return find_run(config.work, config.run)
+    try:
+        return newest_run(config.work)
+    except MissingError:
+        return None
+
+
+def _choose_cache(config: SearchConfig, run_folder: Path | None, on_progress: OnProgress) -> Path:
+    of_run = None if run_folder is None else read_run(run_folder).cache
+    if config.path is None:
+        return config.cache or of_run or newest_cache(config.work)
+    wanted: dict[str, Any] = {}
+    if of_run is not None:
+        made = FeatureCache.open(of_run, partial=True)
+        wanted = {name: made.manifest.settings[name] for name in ("backbone", "audio", "decoder")}
+        wanted["frames"] = made.fingerprint.frames
+    extract = ExtractConfig(
+        work=config.work,
+        offline=config.offline,
+        device=config.device,
+        dataset=f"folder:{config.path}",
+        **wanted,
+    )
+    return run_extract(extract, on_progress=on_progress).folder
+
+
+def _encoders_of(cache: FeatureCache, config: SearchConfig) -> EncoderSpec:
+    """What the cache was made with, so that a query meets the features of its own model."""
+    return EncoderSpec(
+        backbone=cache.manifest.settings["backbone"],
+        audio="none",
+        device=config.device,
+        offline=config.offline,
+    )
+
+
+def _zero_shot(cache: FeatureCache) -> Retriever:
+    facts = cache.fingerprint
+    return build_retriever(
+        ZERO_SHOT, dim=facts.dim, audio_dim=facts.audio_dim, logit_scale=facts.logit_scale
+    )

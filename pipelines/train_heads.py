@@ -1,0 +1,275 @@
+"""`vidret train-heads`: a cache in, fitted heads out, in two stages as in the paper."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidret.data.cache import FeatureCache, newest_cache
+from vidret.data.errors import MismatchError, MissingError, VidretError
+from vidret.data.features import SplitFeatures
+from vidret.data.fingerprint import require_fingerprint
+from vidret.data.samples import AudioState
+from vidret.extract.encoders import pick_device
+from vidret.pipelines.loop import AUDIO, VIDEO_TEXT, Fit, OnEpoch, Split, Stage, fit_stage
+from vidret.pipelines.progress import OnProgress, Progress
+from vidret.pipelines.runs import (
+    RUN,
+    STATE,
+    WEIGHTS,
+    Run,
+    build_head,
+    find_run,
+    load_state,
+    load_weights,
+    read_run,
+    run_name,
+    save_state,
+    save_weights,
+    write_run,
+)
+from vidret.pipelines.settings import FitConfig, TrainConfig
+
+FIT_SETTINGS = (
+    "epochs",
+    "audio_epochs",
+    "batch_size",
+    "lr",
+    "audio_lr",
+    "weight_decay",
+    "dropout",
+    "hidden",
+    "word_weight_scale",
+    "select_on",
+)
+SOUND = "+cmfi"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainReport:
+    """What a fit came to."""
+
+    folder: Path
+    run: Run
+    captions: int
+    videos: int
+    with_sound: int
+    best: dict[str, dict[str, float]]
+
+    @property
+    def verdict(self) -> VidretError | None:
+        """A fit that ended is a fit."""
+        return None
+
+    def as_json(self) -> dict[str, Any]:
+        """The report for machines."""
+        return {
+            "run": self.run.name,
+            "folder": str(self.folder),
+            "head": self.run.head,
+            "seed": self.run.seed,
+            "cache": str(self.run.cache),
+            "select_on": self.run.settings["select_on"],
+            "train": {
+                "captions": self.captions,
+                "videos": self.videos,
+                "with_sound": self.with_sound,
+            },
+            "best": self.best,
+            "history": self.run.history,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """The two splits of a fit on their device."""
+
+    train: Split
+    select: Split
+
+
+def run_train(config: TrainConfig, *, on_progress: OnProgress) -> TrainReport:
+    """Fit a head, or go on with one that was stopped; a finished one is only reported."""
+    folder, run = _choose_run(config)
+    cache = FeatureCache.open(run.cache)
+    data = load_data(cache, run.settings["select_on"], pick_device(config.device))
+    total = sum(stage.epochs for stage in stages_of(run))
+    run = fit_run(
+        folder, run, data, on_epoch=lambda done: on_progress(Progress(done=done, total=total))
+    )
+    return TrainReport(
+        folder=folder,
+        run=run,
+        captions=len(data.train),
+        videos=len(data.train.videos),
+        with_sound=int(data.train.videos.audio_mask.sum()),
+        best={stage: best_epoch(epochs) for stage, epochs in run.history.items() if epochs},
+    )
+
+
+def fit_run(
+    folder: Path,
+    run: Run,
+    data: Data,
+    *,
+    on_epoch: Callable[[int], None] = lambda _: None,
+    after: Path | None = None,
+) -> Run:
+    """Fit a run to its end and return it with its numbers.
+
+    Args:
+        folder: of the run.
+        run: what to fit; one that is complete comes back as it is.
+        data: what to fit it on.
+        on_epoch: told how many epochs are done.
+        after: a finished run of the same head without sound, whose first stage this one shares.
+    """
+    if (folder / WEIGHTS).exists():
+        return read_run(folder)
+    write_run(folder, run)
+    retriever = build_head(run).to(data.train.owners.device)
+    if after is not None:
+        retriever.load_state_dict(load_weights(after, read_run(after)).state_dict(), strict=False)
+    state = load_state(folder) or {"stage": None, "finished": {}}
+    history: dict[str, Any] = dict(state["finished"])
+    for stage in stages_of(run, shares_first_stage=after is not None):
+        if stage.name in history:
+            continue
+        fit = fit_stage(
+            retriever,
+            stage,
+            data.train,
+            data.select,
+            seed=run.seed,
+            on_epoch=_keeper(folder, stage, history, on_epoch),
+            resume=state if state["stage"] == stage.name else None,
+        )
+        history[stage.name] = fit.history
+    save_weights(folder, retriever)
+    run = replace(run, history=history, complete=True)
+    write_run(folder, run)
+    (folder / STATE).unlink(missing_ok=True)
+    return run
+
+
+def stages_of(run: Run, *, shares_first_stage: bool = False) -> list[Stage]:
+    """The stages of a run; a head without weights needs none, one without sound only the first."""
+    settings = run.settings
+    stages = []
+    if not shares_first_stage and not run.head.startswith("mean" + SOUND) and run.head != "mean":
+        stages.append(
+            Stage(
+                name=VIDEO_TEXT,
+                epochs=settings["epochs"],
+                batch_size=settings["batch_size"],
+                lr=settings["lr"],
+                weight_decay=settings["weight_decay"],
+            )
+        )
+    if run.head.endswith(SOUND):
+        stages.append(
+            Stage(
+                name=AUDIO,
+                epochs=settings["audio_epochs"],
+                batch_size=settings["batch_size"],
+                lr=settings["audio_lr"],
+                weight_decay=settings["weight_decay"],
+            )
+        )
+    return stages
+
+
+def new_run(cache: FeatureCache, head: str, seed: int, config: FitConfig) -> Run:
+    """A run that has yet to be fitted.
+
+    Raises:
+        ConfigError: there is no such head, or the cache lacks a split.
+        MissingError: the head listens, and the cache holds no sound.
+    """
+    settings = {name: getattr(config, name) for name in FIT_SETTINGS}
+    run = Run(
+        name=run_name(head, seed, settings, cache.fingerprint),
+        head=head,
+        seed=seed,
+        cache=cache.folder.absolute(),
+        fingerprint=cache.fingerprint,
+        settings=settings,
+        history={},
+        complete=False,
+    )
+    build_head(run)
+    sound = cache.coverage("train").sound[AudioState.OK]
+    if head.endswith(SOUND) and not sound:
+        raise MissingError(
+            f"no video of the train split in {cache.folder} has sound, so {head} has nothing to "
+            f"learn from: train {head.removesuffix(SOUND)}"
+        )
+    return run
+
+
+def load_data(cache: FeatureCache, select_on: str, device: torch.device) -> Data:
+    """The splits that a fit needs."""
+    return Data(
+        train=as_split(cache.load("train"), device),
+        select=as_split(cache.load(select_on), device),
+    )
+
+
+def as_split(features: SplitFeatures, device: torch.device) -> Split:
+    """A split of a cache on a device.
+
+    Raises:
+        MissingError: it has no captions.
+    """
+    if not features.caption_ids:
+        raise MissingError(
+            f"split {features.split!r} of {features.folder} has no captions: "
+            "training and evaluation need a dataset that has some"
+        )
+    return Split(
+        texts=features.texts_tensors().to(device),
+        videos=features.videos_tensors().to(device),
+        owners=torch.from_numpy(features.owners).to(device),
+    )
+
+
+def best_epoch(epochs: list[dict[str, float]]) -> dict[str, float]:
+    """The epoch whose weights were kept."""
+    return max(epochs, key=lambda numbers: (numbers["R@1"], -numbers["MnR"]))
+
+
+def _choose_run(config: TrainConfig) -> tuple[Path, Run]:
+    """The run to go on with, or the new one that the settings describe."""
+    if config.resume is not None:
+        folder = find_run(config.work, config.resume)
+        return folder, read_run(folder)
+    cache = FeatureCache.open(config.cache or newest_cache(config.work))
+    run = new_run(cache, config.head, config.seed, config)
+    if config.name is not None:
+        run = replace(run, name=config.name)
+    folder = config.work / "runs" / run.name
+    if (folder / RUN).exists():
+        before = read_run(folder)
+        if before.settings != run.settings or before.head != run.head or before.seed != run.seed:
+            raise MismatchError(
+                f"run {run.name} was begun with other settings: choose another --name, "
+                f"or go on with --resume {run.name}"
+            )
+        require_fingerprint(before.fingerprint, run.fingerprint, f"run {run.name}")
+    return folder, run
+
+
+def _keeper(
+    folder: Path, stage: Stage, finished: dict[str, Any], on_epoch: Callable[[int], None]
+) -> OnEpoch:
+    """What saves a run after each epoch of a stage and counts the epochs."""
+    before = sum(len(epochs) for epochs in finished.values())
+    already = dict(finished)
+
+    def keep(fit: Fit, state: dict[str, Any]) -> None:
+        save_state(folder, {"stage": stage.name, "finished": already, **state})
+        on_epoch(before + fit.epoch)
+
+    return keep

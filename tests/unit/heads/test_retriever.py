@@ -1,0 +1,186 @@
+import math
+
+import pytest
+import torch
+from making.heads import draw_texts, draw_videos, shake
+from torch.testing import assert_close
+
+from vidret.data.errors import ConfigError
+from vidret.heads.catalog import build_retriever, head_names
+from vidret.heads.cmfi import CMFI
+from vidret.heads.mean import MeanPooling
+from vidret.heads.retriever import (
+    Retriever,
+    block_sizes,
+    parts_in_blocks,
+    score_in_blocks,
+    scoring,
+)
+
+TEXTS = draw_texts([3, 5, 1, 2, 9, 4, 4], 8, dtype=torch.float32)
+VIDEOS = draw_videos(
+    [4, 1, 6, 3, 2], 8, 5, heard=[True, False, True, True, False], dtype=torch.float32
+)
+
+
+def shaken(name: str = "mgfi+cmfi", **settings) -> Retriever:
+    return shake(build_retriever(name, dim=8, audio_dim=5, logit_scale=100.0, **settings)).eval()
+
+
+@pytest.mark.parametrize("name", head_names())
+@pytest.mark.parametrize("memory", [1, 20_000, 2**29])
+def test_blocks_change_nothing(name, memory):
+    retriever = shaken(name)
+    scores = score_in_blocks(retriever, TEXTS, VIDEOS, memory=memory)
+    assert_close(scores, retriever(TEXTS, VIDEOS).detach(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", head_names())
+@pytest.mark.parametrize("memory", [1, 20_000, 2**29])
+def test_the_parts_in_blocks_sum_to_the_scores(name, memory):
+    retriever = shaken(name)
+    parts = parts_in_blocks(retriever, TEXTS, VIDEOS, memory=memory)
+    assert parts.keys() == retriever.parts(TEXTS, VIDEOS).keys()
+    assert_close(sum(parts.values()), score_in_blocks(retriever, TEXTS, VIDEOS), rtol=0, atol=1e-5)
+
+
+def test_the_smallest_memory_meets_one_text_and_one_video():
+    sizes = block_sizes(shaken(), TEXTS, VIDEOS, memory=1)
+    assert (sizes.texts, sizes.videos, sizes.panel) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("name", ["mgfi", "w-f", "s-f", "mean-ff"])
+def test_scoring_stays_within_its_memory(name, memory_peak):
+    retriever = build_retriever(name, dim=32, audio_dim=5, logit_scale=100.0).eval()
+    texts = draw_texts([6] * 300, 32, dtype=torch.float32)
+    videos = draw_videos([4] * 200, 32, 5, dtype=torch.float32)
+    memory = 2**20
+    with memory_peak() as peak:
+        score_in_blocks(retriever, texts, videos, memory=memory)
+    result = 4 * len(texts) * len(videos)
+    assert memory / 4 < peak.bytes - result < memory
+
+
+def test_each_side_is_prepared_as_rarely_as_the_panels_allow(monkeypatch):
+    retriever, counts = shaken(), {"texts": 0, "videos": 0}
+    prepare_texts, prepare_videos = retriever.prepare_texts, retriever.prepare_videos
+
+    def count_texts(texts):
+        counts["texts"] += len(texts)
+        return prepare_texts(texts)
+
+    def count_videos(videos):
+        counts["videos"] += len(videos)
+        return prepare_videos(videos)
+
+    monkeypatch.setattr(retriever, "prepare_texts", count_texts)
+    monkeypatch.setattr(retriever, "prepare_videos", count_videos)
+    memory = 20_000
+    sizes = block_sizes(retriever, TEXTS, VIDEOS, memory=memory)
+    score_in_blocks(retriever, TEXTS, VIDEOS, memory=memory)
+    assert sizes.texts < len(TEXTS)
+    assert sizes.videos < sizes.panel < len(VIDEOS)
+    assert counts == {
+        "texts": len(TEXTS) * math.ceil(len(VIDEOS) / sizes.panel),
+        "videos": len(VIDEOS),
+    }
+
+
+def test_no_texts_give_no_rows():
+    assert score_in_blocks(shaken(), TEXTS[:0], VIDEOS).shape == (0, 5)
+
+
+def test_scoring_drops_nothing_and_gives_every_module_its_own_mode_back():
+    retriever = shaken(dropout=0.9)
+    expected = retriever(TEXTS, VIDEOS).detach()
+    retriever.train()
+    retriever.video_head.eval()
+    modes = [module.training for module in retriever.modules()]
+    assert_close(score_in_blocks(retriever, TEXTS, VIDEOS), expected)
+    assert [module.training for module in retriever.modules()] == modes
+
+
+def test_a_failed_scoring_gives_the_modes_back_too():
+    retriever = shaken().train()
+    with pytest.raises(KeyError), scoring(retriever):
+        raise KeyError
+    assert all(module.training for module in retriever.modules())
+
+
+def test_scores_from_blocks_can_enter_a_loss():
+    scores = score_in_blocks(shaken(), TEXTS, VIDEOS)
+    weight = torch.ones(5, requires_grad=True)
+    (scores * weight).sum().backward()
+    assert_close(weight.grad, scores.sum(0))
+
+
+def test_sound_is_added_to_sight():
+    retriever = shaken()
+    expected = retriever.video_head(TEXTS, VIDEOS) + retriever.audio_head(TEXTS, VIDEOS)
+    assert_close(retriever(TEXTS, VIDEOS), expected)
+
+
+def test_the_frame_weights_are_the_video_heads():
+    retriever = shaken()
+    assert_close(
+        retriever.frame_weights(TEXTS, VIDEOS), retriever.video_head.frame_weights(TEXTS, VIDEOS)
+    )
+
+
+def test_the_logits_are_the_similarity_at_clips_scale():
+    retriever = Retriever(MeanPooling(), CMFI(5, 8), logit_scale=14.3)
+    assert_close(retriever.logits(TEXTS, VIDEOS), 14.3 * retriever(TEXTS, VIDEOS))
+
+
+def test_a_temperature_that_grew_too_far_is_clamped():
+    retriever = Retriever(MeanPooling(), None, logit_scale=50.0)
+    with torch.no_grad():
+        retriever.tau.add_(3)
+    retriever.clamp_temperature()
+    assert retriever.tau.exp().item() == pytest.approx(100, rel=1e-6)
+    assert retriever.tau.requires_grad
+
+
+def test_a_temperature_in_bounds_is_left_alone():
+    retriever = Retriever(MeanPooling(), None, logit_scale=50.0)
+    retriever.clamp_temperature()
+    assert retriever.tau.exp().item() == pytest.approx(50)
+
+
+def test_a_scale_above_the_bound_starts_at_the_bound():
+    retriever = Retriever(MeanPooling(), None, logit_scale=117.3)
+    assert retriever.tau.exp().item() == pytest.approx(100, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan])
+def test_a_scale_without_logarithm_is_refused(scale):
+    with pytest.raises(ConfigError, match="logit_scale"):
+        Retriever(MeanPooling(), None, logit_scale=scale)
+
+
+def test_the_gradient_reaches_every_weight():
+    retriever = shaken().train()
+    retriever.logits(TEXTS, VIDEOS).square().sum().backward()
+    assert all(weight.grad.any() for weight in retriever.parameters())
+
+
+def test_in_the_second_stage_the_sound_alone_learns():
+    retriever = shaken().train()
+    retriever.freeze_video_head()
+    retriever.logits(TEXTS, VIDEOS).square().sum().backward()
+    learning = {name for name, weight in retriever.named_parameters() if weight.grad is not None}
+    assert learning == {f"audio_head.{name}" for name, _ in retriever.audio_head.named_parameters()}
+
+
+def test_in_the_second_stage_nothing_is_dropped():
+    retriever = shaken(dropout=0.9)
+    expected = retriever(TEXTS, VIDEOS)
+    retriever.freeze_video_head()
+    retriever.train()
+    assert retriever.audio_head.training
+    assert_close(retriever(TEXTS, VIDEOS), expected)
+
+
+def test_a_head_without_sound_has_no_second_stage():
+    with pytest.raises(ConfigError, match=r"\+cmfi"):
+        shaken("mgfi").freeze_video_head()
