@@ -1,4 +1,4 @@
-"""open_clip: frames, words and sentences of one model, and everything that tells its weights apart."""
+"""open_clip: frames, words and sentences of one model, and what tells its weights apart."""
 
 import hashlib
 import json
@@ -50,11 +50,11 @@ class Pixels:
 class ClipEncoder(nn.Module):
     """A CLIP model with its tokenizer and its preprocessing."""
 
-    def __init__(self, name: str, model: nn.Module, tokenizer: Any, weights: str) -> None:  # noqa: ANN401 - open_clip's tokenizers share no type
+    def __init__(self, name: str, model: nn.Module, tokenizer: Any, weights: str) -> None:  # noqa: ANN401 - open_clip names no type for it
         super().__init__()
         self.name = name
-        self.model = model.eval()  # open_clip gives models in training mode
-        self.tokenizer = tokenizer
+        self.model: Any = model.eval()  # open_clip gives models in training mode
+        self.tokenizer: Any = tokenizer
         self.weights = weights
         self.pixels = _pixels(name, model)
 
@@ -227,9 +227,9 @@ def _check_tag(name: str, tag: str, *, offline: bool) -> None:
         )
 
 
-def _pixels(name: str, model: nn.Module) -> Pixels:
+def _pixels(name: str, model: Any) -> Pixels:  # noqa: ANN401 - a CLIP of open_clip
     """The model's preprocessing; anything but CLIP's own way is refused, not guessed."""
-    config = model.visual.preprocess_cfg
+    config: dict[str, Any] = model.visual.preprocess_cfg
     size = config["size"]
     side = size if isinstance(size, int) else size[0]
     square = isinstance(size, int) or size[0] == size[1]
@@ -241,7 +241,7 @@ def _pixels(name: str, model: nn.Module) -> Pixels:
     return Pixels(size=side, mean=tuple(config["mean"]), std=tuple(config["std"]))
 
 
-def _projection_width(model: nn.Module) -> int:
+def _projection_width(model: Any) -> int:  # noqa: ANN401 - a CLIP of open_clip
     projection = model.text_projection
     if isinstance(projection, nn.Linear):
         return projection.out_features

@@ -107,9 +107,10 @@ def _read_contents(path: Path) -> _Contents:
         heard: list[Packet[Stream]] = []
         damaged = False
         for packet in _demux(container, video, *audio):
+            damaged |= packet is None or packet.is_corrupt
             if packet is None:
-                damaged = True
-            elif packet.stream.index != video.index:
+                break
+            if packet.stream.index != video.index:
                 heard.append(packet)
             elif not _is_last(packet):
                 notes.append(_note(packet))

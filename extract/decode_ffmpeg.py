@@ -288,7 +288,9 @@ def _run(path: Path, output: Any, limit: float) -> _Finished:  # noqa: ANN401 - 
         try:
             shown, said = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
-            return _Finished(-signal.SIGKILL, b"", f"[error] no end after {limit:.0f} s")
+            return _Finished(
+                -signal.SIGKILL, b"", f"[error] no end after {limit:g} s, so it was stopped"
+            )
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

@@ -79,7 +79,8 @@ def cnn14() -> nn.Module:
 def missing_weights() -> MissingError:
     """The error for Cnn14 without a file of weights."""
     return MissingError(
-        "no weights known for Cnn14: get Cnn14_mAP=0.431.pth (PANNs, Zenodo record 3987831), put\n\n"
+        "no weights known for Cnn14: get Cnn14_mAP=0.431.pth (PANNs, "
+        "Zenodo record 3987831), put\n\n"
         '[extract]\naudio = "Cnn14@/path/to/Cnn14_mAP=0.431.pth"\n\n'
         "into ./vidret.toml, or pass --audio none to leave sound out"
     )

@@ -57,7 +57,7 @@ def run_tasks(
     waiting = iter(items)
     limit = IN_FLIGHT_PER_WORKER * len(client.scheduler_info()["workers"])
 
-    def submit(item: Item) -> "Future":
+    def submit(item: Item) -> "Future[Result]":
         return client.submit(task, item, *shared, pure=False, retries=TRIES - 1)
 
     running = as_completed([submit(item) for item in islice(waiting, limit)])

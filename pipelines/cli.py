@@ -209,7 +209,7 @@ def extract(config: ExtractConfig, *, json_progress: bool) -> None:
     """Cache frame, word, sentence and sound embeddings as HDF5."""
     from vidret.pipelines.extract import run_extract
     from vidret.pipelines.progress import progress_display
-    from vidret.pipelines.tables import render_extract
+    from vidret.pipelines.render import render_extract
 
     with progress_display("extract", unit="videos", json_lines=json_progress) as on_progress:
         report = run_extract(config, on_progress=on_progress)
@@ -234,7 +234,7 @@ def cache(context: click.Context) -> None:
 def info(config: CacheConfig) -> None:
     """Show what a cache holds and what it was made with."""
     from vidret.pipelines.cache import run_cache_info
-    from vidret.pipelines.tables import render_cache_info
+    from vidret.pipelines.render import render_cache_info
 
     _publish(run_cache_info(config), render_cache_info, as_json=config.json)
 
@@ -247,7 +247,7 @@ def info(config: CacheConfig) -> None:
 def verify(config: CacheConfig) -> None:
     """Compare every shard of a cache with its checksum."""
     from vidret.pipelines.cache import run_cache_verify
-    from vidret.pipelines.tables import render_cache_verify
+    from vidret.pipelines.render import render_cache_verify
 
     _publish(run_cache_verify(config), render_cache_verify, as_json=config.json)
 
@@ -260,7 +260,7 @@ def verify(config: CacheConfig) -> None:
 def repair(config: CacheConfig) -> None:
     """Set videos of damaged shards back, for the next extract."""
     from vidret.pipelines.cache import run_cache_repair
-    from vidret.pipelines.tables import render_cache_repair
+    from vidret.pipelines.render import render_cache_repair
 
     _publish(run_cache_repair(config), render_cache_repair, as_json=config.json)
 
@@ -278,7 +278,7 @@ def repair(config: CacheConfig) -> None:
 def train_heads(config: TrainConfig, *, json_progress: bool) -> None:
     """Fit heads on a cache: first the picture, then the sound."""
     from vidret.pipelines.progress import progress_display
-    from vidret.pipelines.tables import render_train
+    from vidret.pipelines.render import render_train
     from vidret.pipelines.train_heads import run_train
 
     with progress_display("train", unit="epochs", json_lines=json_progress) as on_progress:
@@ -295,7 +295,7 @@ def train_heads(config: TrainConfig, *, json_progress: bool) -> None:
 def evaluate(config: EvaluateConfig) -> None:
     """Score a run under the protocol of its dataset."""
     from vidret.pipelines.evaluate import run_evaluate
-    from vidret.pipelines.tables import render_evaluate
+    from vidret.pipelines.render import render_evaluate
 
     _publish(run_evaluate(config), render_evaluate, as_json=config.json)
 
@@ -311,7 +311,7 @@ def ablate(config: AblateConfig, *, json_progress: bool) -> None:
     """Train every head with every seed, and print one table."""
     from vidret.pipelines.ablate import run_ablate
     from vidret.pipelines.progress import progress_display
-    from vidret.pipelines.tables import render_ablate
+    from vidret.pipelines.render import render_ablate
 
     with progress_display("ablate", unit="runs", json_lines=json_progress) as on_progress:
         report = run_ablate(config, on_progress=on_progress)
@@ -329,12 +329,16 @@ def ablate(config: AblateConfig, *, json_progress: bool) -> None:
 @session_options
 def search(config: SearchConfig) -> None:
     """Rank the clips of a folder or a cache by a sentence."""
+    from vidret.pipelines.progress import progress_display
+    from vidret.pipelines.render import render_search
     from vidret.pipelines.search import run_search
-    from vidret.pipelines.tables import render_search
 
-    as_json = config.json or config.format == "json"
+    with progress_display("extract", unit="videos") as on_progress:  # of a folder not cached yet
+        report = run_search(config, on_progress=on_progress)
     _publish(
-        run_search(config), lambda report: render_search(report, config.format), as_json=as_json
+        report,
+        lambda report: render_search(report, config.format),
+        as_json=config.json or config.format == "json",
     )
 
 

@@ -163,6 +163,8 @@ def check_backbone(config: ExtractConfig) -> Check:
         return _warn(what, f"ViT-B-32 {ONLY_FOR_REAL}")
     name, _, place = config.backbone_name.partition("@")
     fix = f"set backbone to {name}@PATH, in vidret.toml below [extract] or with --backbone"
+    if config.backbone is None:  # extract fetches nothing that nobody named
+        return _miss(what, f"no weights are known for {name}", fix)
     if Path(place).is_file():
         return _ok(what, _size_of(name, Path(place)))
     tags = _tags_of(name)

@@ -146,16 +146,17 @@ def _thaw(retriever: Retriever, stage: str) -> list[nn.Module]:
     retriever.requires_grad_(requires_grad=False)
     if stage == VIDEO_TEXT:
         retriever.tau.requires_grad_()
-        module = retriever.video_head
-    else:
-        module = retriever.audio_head
-    module.requires_grad_()
-    return [module]
+    modules = [retriever.video_head if stage == VIDEO_TEXT else retriever.audio_head]
+    trained = [module for module in modules if isinstance(module, nn.Module)]
+    for module in trained:
+        module.requires_grad_()
+    return trained
 
 
 def _groups(retriever: Retriever, modules: list[nn.Module], stage: Stage) -> list[dict[str, Any]]:
     """Matrices decay; norms, biases, stand-ins and the temperature do not."""
-    matrices, others = [], [retriever.tau] if retriever.tau.requires_grad else []
+    matrices: list[nn.Parameter] = []
+    others = [retriever.tau] if retriever.tau.requires_grad else []
     for part in (part for module in modules for part in module.modules()):
         for weight in part.parameters(recurse=False):
             is_matrix = isinstance(part, nn.Linear) and weight.ndim == 2

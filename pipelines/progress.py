@@ -55,7 +55,9 @@ class Speed:
     _marks: deque[tuple[float, int]] = field(default_factory=deque)
 
     def mark(self, now: float, worked: int) -> None:
-        """Note how many items were worked off by now."""
+        """Note how many items were worked off by now; fewer than before means a new start."""
+        if self._marks and worked < self._marks[-1][1]:
+            self._marks.clear()
         self._marks.append((now, worked))
         while len(self._marks) > 2 and now - self._marks[1][0] >= self.window:
             self._marks.popleft()
@@ -192,19 +194,23 @@ class _Live:
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bars
+        from rich.table import Column
 
         self.unit = unit
         self.bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(),
+            TextColumn("{task.description}", table_column=Column(min_width=len(title))),
+            BarColumn(bar_width=12),  # leaves 80 columns room for the facts
             TextColumn("{task.fields[facts]}", markup=False),
             console=Console(file=stream),
         )
         self.task = self.bars.add_task(title, total=None, facts="")
-        self.bars.start()
+        self.is_empty = True  # a run that reports nothing shows nothing
 
     def show(self, progress: Progress, speed: Speed) -> None:
         """Redraw the bar; rich does so a few times a second at most."""
+        if self.is_empty:
+            self.is_empty = False
+            self.bars.start()
         self.bars.update(
             self.task,
             total=progress.total or None,
@@ -214,8 +220,9 @@ class _Live:
 
     def close(self, progress: Progress, speed: Speed) -> None:
         """Leave the last state on the screen."""
-        self.show(progress, speed)
-        self.bars.stop()
+        if not self.is_empty:
+            self.show(progress, speed)
+            self.bars.stop()
 
 
 def _screen(

@@ -45,7 +45,7 @@ def render_cache_info(report: CacheInfoReport) -> Rendered:
     state = "complete" if manifest.complete else "not finished"
     size = sum(entry.bytes for entry in manifest.shards)
     head = f"{report.folder}\n{state}, {len(manifest.shards):,} shards, {size / 1e6:,.1f} MB"
-    rows = tuple(
+    rows: tuple[tuple[str | int, ...], ...] = tuple(
         (split, one.expected, one.found, one.failed, *(one.sound[state] for state in AudioState))
         for split, one in report.coverage.items()
     )
@@ -141,7 +141,7 @@ def render_search(report: SearchReport, form: str = "table") -> Rendered:
     names = list(report.hits[0].parts) if report.hits else []
     if form == "csv":
         return _hits_as_csv(report.hits, names)
-    rows = tuple(
+    rows: tuple[tuple[str | int, ...], ...] = tuple(
         (hit.rank, _short(hit), _moment(hit), f"{hit.score:.3f}", *_parts(hit, names))
         for hit in report.hits
     )

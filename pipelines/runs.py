@@ -1,4 +1,4 @@
-"""A run: the folder of one fit, with its settings, what it was fitted on, its numbers and weights."""
+"""A run: the folder of one fit, with its settings, what it was fitted on, numbers, weights."""
 
 import hashlib
 import json

@@ -13,6 +13,7 @@ from vidret.data.errors import ConfigError
 DEVICES = "auto|cpu|cuda|cuda:N"
 TINY = "tiny"
 SYNTH = "synth"
+SYNTH_CLIPS = 180
 REAL_BACKBONE = "ViT-B-32-quickgelu@openai"
 REAL_AUDIO = "Cnn14"
 WordWeightScale = Literal["literal", "sqrt_c", "learnable"]
@@ -101,7 +102,7 @@ class ExtractConfig(ReportConfig):
         0, help="Failed videos to accept: a number or N%.", metavar="N|N%"
     )
     dry_run: bool = setting(default=False, help="Say what would be done, and do nothing.")
-    clips: int | None = setting(None, help="Clips to draw for synth; unset takes the shipped set.")
+    clips: int | None = setting(None, help=f"Clips to draw for synth; unset draws {SYNTH_CLIPS}.")
     seed: int = setting(0, help="Seed of the clips drawn for synth.")
 
     def __post_init__(self) -> None:
@@ -118,6 +119,11 @@ class ExtractConfig(ReportConfig):
         )
         self.failures_allowed(1)
         check_device(self.device)
+
+    @property
+    def num_clips(self) -> int:
+        """How many clips synth is drawn with."""
+        return SYNTH_CLIPS if self.clips is None else self.clips
 
     @property
     def backbone_name(self) -> str:
@@ -296,7 +302,7 @@ class DemoConfig(Config):
     table: ClassVar[str] = "demo"
 
     work: Path = setting(Path("vidret-demo"), help="Folder that the demo writes into.")
-    clips: int | None = setting(None, help="Clips to draw; unset takes the shipped set.")
+    clips: int | None = setting(None, help=f"Clips to draw; unset draws {SYNTH_CLIPS}.")
     seeds: tuple[int, ...] = setting((0,), help="Seeds each head is trained with.")
 
     def __post_init__(self) -> None:

@@ -1,1 +1,1 @@
-"""The bundled synthetic set: a small world, its pictures, sounds and words, and the clips drawn from it."""
+"""The bundled synthetic set: a small world, its pictures, sounds, words, and clips of it."""

@@ -1,4 +1,4 @@
-"""The synthetic set as a dataset: drawn into a folder once, read from there; a few clips come along."""
+"""The synthetic set as a dataset: drawn into a folder once; a few clips come with the package."""
 
 import json
 from collections.abc import Iterable

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vidret.data.publish import publish
 from vidret.data.synth.paint import HEIGHT, WIDTH, Pose, paint
-from vidret.data.synth.script import AMBIENCE, SILENCE, Clip, Shot
+from vidret.data.synth.script import AMBIENCE, SILENCE, Clip, Visit
 from vidret.data.synth.sounds import make_ambience, make_sound
 
 FRAMES_PER_SECOND = 8
@@ -27,8 +27,9 @@ def frames_of(clip: Clip) -> Iterator[NDArray[np.uint8]]:
     noise = np.random.default_rng(clip.seed)
     for number in range(round(clip.seconds * FRAMES_PER_SECOND)):
         moment = number / FRAMES_PER_SECOND
-        shot = next((shot for shot in clip.scenes if moment < shot.end), clip.scenes[-1])
-        yield paint(shot.what, shot.motion.at(moment), moment, noise, prop=_prop(clip.prop, moment))
+        shot = next((shot for shot in clip.shots if moment < shot.end), clip.shots[-1])
+        prop = _visitor(clip.visit, moment)
+        yield paint(shot.scene, shot.motion.at(moment), moment, noise, prop=prop)
 
 
 def sound_of(clip: Clip) -> NDArray[np.float32] | None:
@@ -65,7 +66,7 @@ def _write(container: av.container.OutputContainer, clip: Clip) -> None:
         container.mux(audio.encode(None))
 
 
-def _prop(shot: Shot | None, moment: float) -> tuple[str, Pose] | None:
-    if shot is None or not shot.start <= moment < shot.end:
+def _visitor(visit: Visit | None, moment: float) -> tuple[str, Pose] | None:
+    if visit is None or not visit.start <= moment < visit.end:
         return None
-    return shot.what, shot.motion.at(moment)
+    return visit.prop, visit.motion.at(moment)

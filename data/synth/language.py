@@ -1,4 +1,4 @@
-"""Captions: varied English with synonyms about what a clip shows, for a moment or all the time, and sounds."""
+"""Captions: varied English with synonyms on what a clip shows, briefly or always, and its sound."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Pictures of the synthetic world, drawn with numpy: a place, a coloured shape in it, small things beside it."""
+"""Pictures of the synthetic world, drawn with numpy: a place, a coloured shape, small things."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

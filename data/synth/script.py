@@ -1,4 +1,4 @@
-"""The script of every clip: what is seen and heard when, what the captions say, and what decides them.
+"""The script of every clip: what is seen and heard when, what the captions say, what decides.
 
 Three kinds of clips, a third each:
 
@@ -50,9 +50,19 @@ class Motion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shot:
-    """A scene or a small thing from one moment to another."""
+    """A scene, from one moment to another."""
 
-    what: Scene | str
+    scene: Scene
+    start: float
+    end: float
+    motion: Motion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """A small thing beside the scene, from one moment to another."""
+
+    prop: str
     start: float
     end: float
     motion: Motion
@@ -67,8 +77,8 @@ class Clip:
     kind: str
     seed: int
     seconds: float
-    scenes: tuple[Shot, ...]
-    prop: Shot | None
+    shots: tuple[Shot, ...]
+    visit: Visit | None
     sound: str | None
     rate: int
     channels: int
@@ -76,7 +86,7 @@ class Clip:
 
 
 def write_script(clips: int, seed: int) -> list[Clip]:
-    """The scripts of a whole set, train (5 ninths), val (1), test (3); the same number and seed give the same scripts."""
+    """The scripts of a set: train (5 ninths), val (1), test (3); equal arguments, equal scripts."""
     if clips < FEWEST_CLIPS:
         raise ConfigError(
             f"synth cannot be drawn with {clips} clips: every split needs twins of each kind, "
@@ -151,7 +161,7 @@ def _event(scene: Scene, fillers: dict[str, list[Scene]], rng: np.random.Generat
     lengths = rng.uniform(1.2, 1.8, SEGMENTS)
     ends = np.cumsum(lengths)
     shots = tuple(
-        Shot(what=turns[row], start=float(end - length), end=float(end), motion=random_motion(rng))
+        Shot(scene=turns[row], start=float(end - length), end=float(end), motion=random_motion(rng))
         for row, end, length in zip(rng.permutation(SEGMENTS), ends, lengths, strict=True)
     )
     captions = _captions(lambda: describe_event(scene, rng))
@@ -164,12 +174,12 @@ def _detail_group(scene: Scene, size: int, rng: np.random.Generator) -> list[Cli
     for prop in _different(size, scene, rng):
         seconds = rng.uniform(5, 7)
         start = rng.uniform(0, 0.75) * seconds
-        shown = Shot(
-            what=prop, start=start, end=start + seconds / 4, motion=random_prop_motion(rng)
+        visit = Visit(
+            prop=prop, start=start, end=start + seconds / 4, motion=random_prop_motion(rng)
         )
-        whole = Shot(what=scene, start=0, end=seconds, motion=random_motion(rng))
+        whole = Shot(scene=scene, start=0, end=seconds, motion=random_motion(rng))
         captions = _captions(lambda prop=prop: describe_detail(scene, prop, rng))
-        clips.append(_clip("detail", (whole,), captions, _unmentioned_sound(rng), rng, prop=shown))
+        clips.append(_clip("detail", (whole,), captions, _unmentioned_sound(rng), rng, visit=visit))
     return clips
 
 
@@ -177,7 +187,7 @@ def _sound_group(scene: Scene, size: int, rng: np.random.Generator) -> list[Clip
     """Twins that differ in what is heard; its source is never in the picture."""
     clips = []
     for source in _different(size, scene, rng):
-        whole = Shot(what=scene, start=0, end=rng.uniform(5, 7), motion=random_motion(rng))
+        whole = Shot(scene=scene, start=0, end=rng.uniform(5, 7), motion=random_motion(rng))
         captions = _captions(lambda source=source: describe_sound(scene, source, rng))
         clips.append(_clip("sound", (whole,), captions, source, rng))
     return clips
@@ -185,12 +195,12 @@ def _sound_group(scene: Scene, size: int, rng: np.random.Generator) -> list[Clip
 
 def _clip(
     kind: str,
-    scenes: tuple[Shot, ...],
+    shots: tuple[Shot, ...],
     captions: tuple[str, ...],
     sound: str | None,
     rng: np.random.Generator,
     *,
-    prop: Shot | None = None,
+    visit: Visit | None = None,
 ) -> Clip:
     """A clip that has yet to get its number and split."""
     return Clip(
@@ -198,9 +208,9 @@ def _clip(
         split="",
         kind=kind,
         seed=int(rng.integers(2**32)),
-        seconds=scenes[-1].end,
-        scenes=scenes,
-        prop=prop,
+        seconds=shots[-1].end,
+        shots=shots,
+        visit=visit,
         sound=sound,
         rate=int(rng.choice([32_000, 44_100, 48_000])),
         channels=int(rng.choice([1, 2])),

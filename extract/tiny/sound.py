@@ -50,8 +50,8 @@ def _block(before: int, after: int) -> nn.Module:
 
 def _mel_filters(low: float = 50.0, high: float = 14_000.0) -> Tensor:
     """Triangles that are evenly spaced on the mel scale, `(frequency, mel)`."""
-    ends = 2595 * np.log10(1 + np.array([low, high]) / 700)
-    points = 700 * (10 ** (np.linspace(*ends, MELS + 2) / 2595) - 1)
+    first, last = (2595 * np.log10(1 + hertz / 700) for hertz in (low, high))
+    points = 700 * (10 ** (np.linspace(first, last, MELS + 2) / 2595) - 1)
     bins = np.linspace(0, SAMPLE_RATE / 2, WINDOW // 2 + 1)[:, None]
     rising = (bins - points[:-2]) / (points[1:-1] - points[:-2])
     falling = (points[2:] - bins) / (points[2:] - points[1:-1])

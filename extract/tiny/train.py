@@ -55,7 +55,7 @@ def main() -> None:
     """Train both encoders and write them."""
     options = _parse(sys.argv[1:])
     options.out.mkdir(parents=True, exist_ok=True)
-    handlers = [
+    handlers: list[logging.Handler] = [
         logging.StreamHandler(),
         logging.FileHandler(options.out / "train.log", mode="w", encoding="utf-8"),
     ]
@@ -72,7 +72,7 @@ def main() -> None:
     _write_checksums(options.out)
 
 
-def train_clip(num_pictures: int, steps: int, batch: int) -> nn.Module:
+def train_clip(num_pictures: int, steps: int, batch: int) -> open_clip.CLIP:
     """A CLIP of our own small config on pictures and captions of the `tiny` scenes."""
     open_clip.add_model_config(HERE / "vidret-tiny.json")
     model = open_clip.create_model("vidret-tiny").train()
@@ -208,7 +208,7 @@ def _optimizer(
     return optimizer, schedule
 
 
-def _forget_unseen_tokens(model: nn.Module, tokenizer: open_clip.SimpleTokenizer) -> None:
+def _forget_unseen_tokens(model: open_clip.CLIP, tokenizer: open_clip.SimpleTokenizer) -> None:
     """Zero the vectors of tokens that no caption holds: they are noise, and noise packs badly."""
     rng = np.random.default_rng(SEED + 2)
     scenes = list(scenes_of("tiny", rng))

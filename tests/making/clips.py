@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+
 from vidret.extract.decode import ffmpeg_binary
 
 TONE = 440.0  # hertz

@@ -49,6 +49,13 @@ def test_the_rest_takes_what_the_speed_says():
     assert speed.seconds_left(Progress(done=2, skipped=5, total=10)) == pytest.approx(3 / 0.5)
 
 
+def test_a_second_phase_that_counts_from_nothing_has_a_speed_of_its_own():
+    speed = Speed()
+    for now, worked in ((0.0, 0), (1.0, 60), (2.0, 0), (4.0, 6)):
+        speed.mark(now, worked)
+    assert speed.per_second == pytest.approx(3.0)
+
+
 def test_a_run_that_stands_still_has_no_end():
     speed = Speed()
     speed.mark(0.0, 0)
@@ -92,8 +99,8 @@ def test_a_line_says_what_there_is_to_say():
     )
 
 
-def test_a_run_without_progress_says_nothing():
-    stream = StringIO()
+@pytest.mark.parametrize("stream", [StringIO(), Terminal()], ids=["pipe", "terminal"])
+def test_a_run_without_progress_says_nothing(stream):
     with progress_display("extract", stream=stream, clock=Clock()):
         pass
     assert stream.getvalue() == ""

@@ -6,6 +6,7 @@ import pytest
 from vidret.data.errors import ConfigError
 from vidret.pipelines.settings import (
     CONFIGS,
+    SYNTH_CLIPS,
     AblateConfig,
     DemoConfig,
     EvaluateConfig,
@@ -152,3 +153,13 @@ def test_ablate_trains_with_the_settings_that_train_heads_has():
     own = {"head", "heads", "seed", "seeds", "resume", "name"}
     shared = {one.name: one.default for one in fields(TrainConfig) if one.name not in own}
     assert shared == {one.name: one.default for one in fields(AblateConfig) if one.name not in own}
+
+
+def test_synth_is_drawn_with_as_many_clips_as_asked_for():
+    assert ExtractConfig(clips=30).num_clips == 30
+    assert ExtractConfig().num_clips == SYNTH_CLIPS
+
+
+def test_help_names_the_number_of_clips_drawn_by_default():
+    helps = [one.metadata["help"] for table in (ExtractConfig, DemoConfig) for one in fields(table)]
+    assert sum(f"unset draws {ExtractConfig().num_clips}." in text for text in helps) == 2
