@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from vidret.data.errors import ConfigError, EncodeError, MissingError
+from vidret.data.errors import ConfigError, MissingError
 from vidret.extract.backends import require_torchvision
 from vidret.extract.tiny.weights import TINY_FOLDER, verify_weights
 
@@ -148,7 +148,6 @@ def load_clip(
     Raises:
         ConfigError: open_clip knows no such model, or its preprocessing is not ours.
         MissingError: the weights are not there.
-        EncodeError: the file holds other weights than the model has.
     """
     require_torchvision()
     import open_clip
@@ -247,8 +246,3 @@ def _projection_width(model: Any) -> int:  # noqa: ANN401 - a CLIP of open_clip
         return projection.out_features
     return projection.shape[1]
 
-
-def refuse_non_finite(values: Tensor, what: str) -> None:
-    """Embeddings that are not numbers must not reach a cache."""
-    if not values.isfinite().all():
-        raise EncodeError(f"{what} gave an embedding that is not finite: check the file")

@@ -64,9 +64,10 @@ def plan_shards(
         CaptionShard(file=f"captions-{number:05d}.h5", captions=chunk)
         for number, chunk in enumerate(_chunks(dataset.captions, CAPTIONS_PER_SHARD))
     ]
+    shards: list[VideoShard | CaptionShard] = [*videos, *captions]
     done = {
         shard.file: entry
-        for shard in [*videos, *captions]
+        for shard in shards
         if (entry := _done(folder / shard.file, features_digest, retry_failed=retry_failed))
     }
     return Plan(

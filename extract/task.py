@@ -20,7 +20,7 @@ from vidret.data.samples import (
     Video,
     VideoEmbeddings,
 )
-from vidret.data.shards import ShardEntry, write_caption_shard, write_video_shard
+from vidret.data.shards import ShardEntry, to_float16, write_caption_shard, write_video_shard
 from vidret.extract.decode import decode_video
 from vidret.extract.encoders import Encoders, EncoderSpec, load_encoders
 from vidret.extract.plan import CaptionShard, VideoShard
@@ -109,7 +109,7 @@ def _decode(video: Video, settings: TaskSettings, encoders: Encoders) -> Decoded
         with torch.inference_mode():
             waveform = torch.from_numpy(decoded.waveform).to(encoders.device)
             audio = encoders.sound.encode(waveform).float().cpu().numpy()
-        if not np.isfinite(audio).all():
+        if not np.isfinite(audio.astype(np.float16)).all():
             audio, state = None, AudioState.FAILED
     return DecodedItem(
         video=video, decoded=decoded, pictures=pictures, audio=audio, audio_state=state
@@ -131,8 +131,9 @@ def _encode(
         frames = [encoders.clip.encode_frames(part) for part in pictures.split(FRAMES_PER_BATCH)]
     of_items = torch.cat(frames).float().cpu().split([len(item.pictures) for item in items])
     for item, own in zip(items, of_items, strict=True):
-        if not own.isfinite().all():
-            error = EncodeError(f"{item.video.path} gave a frame embedding that is not finite")
+        try:
+            to_float16(own.numpy(), str(item.video.path), "frames")
+        except EncodeError as error:
             failures.append(_failure(item.video, error, root))
         else:
             embeddings.append(_embeddings(item, own.numpy(), root))

@@ -102,7 +102,7 @@ def fit_stage(
 
 def _train_epoch(
     retriever: Retriever,
-    trained: list[nn.Module],
+    trained: nn.Module,
     stage: Stage,
     train: Split,
     optimizer: torch.optim.Optimizer,
@@ -110,8 +110,7 @@ def _train_epoch(
     batches: torch.Generator,
 ) -> float:
     retriever.eval()  # what is frozen neither learns nor drops anything
-    for module in trained:
-        module.train()
+    trained.train()
     total = 0.0
     for rows in _draw(len(train), stage.batch_size, batches):
         rows = rows.to(train.owners.device)
@@ -141,23 +140,22 @@ def _draw(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]
             yield rows
 
 
-def _thaw(retriever: Retriever, stage: str) -> list[nn.Module]:
-    """Let a stage's modules learn and no others."""
+def _thaw(retriever: Retriever, stage: str) -> nn.Module:
+    """Let the head of a stage learn, and nothing else."""
     retriever.requires_grad_(requires_grad=False)
     if stage == VIDEO_TEXT:
         retriever.tau.requires_grad_()
-    modules = [retriever.video_head if stage == VIDEO_TEXT else retriever.audio_head]
-    trained = [module for module in modules if isinstance(module, nn.Module)]
-    for module in trained:
-        module.requires_grad_()
-    return trained
+    head = retriever.video_head if stage == VIDEO_TEXT else retriever.audio_head
+    if not isinstance(head, nn.Module):
+        raise TypeError(f"stage {stage} trains {head}, which is no module")
+    return head.requires_grad_()
 
 
-def _groups(retriever: Retriever, modules: list[nn.Module], stage: Stage) -> list[dict[str, Any]]:
+def _groups(retriever: Retriever, trained: nn.Module, stage: Stage) -> list[dict[str, Any]]:
     """Matrices decay; norms, biases, stand-ins and the temperature do not."""
     matrices: list[nn.Parameter] = []
     others = [retriever.tau] if retriever.tau.requires_grad else []
-    for part in (part for module in modules for part in module.modules()):
+    for part in trained.modules():
         for weight in part.parameters(recurse=False):
             is_matrix = isinstance(part, nn.Linear) and weight.ndim == 2
             (matrices if is_matrix else others).append(weight)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from vidret.data.synth.world import Scene
 
 HEIGHT, WIDTH = 96, 128
-Plane = NDArray[np.float32]
+Plane = NDArray[np.floating[Any]]
 Picture = NDArray[np.float32]
 Colour = tuple[int, int, int]
 
@@ -310,7 +311,7 @@ def _stars() -> list[tuple[int, int]]:
 def _snow(moment: float) -> Picture:
     rows, columns = _grid()
     flakes = np.sin(columns * 0.55 + np.sin(rows * 0.3)) * np.sin(rows * 0.5 - moment * 5) > 0.86
-    return _mix((225, 232, 242), (175, 190, 210), rows / HEIGHT) + _grey(60 * flakes)
+    return _mix((225, 232, 242), (175, 190, 210), rows / HEIGHT) + _grey(60.0 * flakes)
 
 
 def _wall(moment: float) -> Picture:
@@ -331,7 +332,7 @@ def _road(moment: float) -> Picture:
     rows, columns = _grid()
     dashes = (np.abs(rows - 70) < 3) & ((columns + 20 * moment) % 32 < 18)
     kerb = np.clip((22 - rows) / 2, 0, 1)
-    return _mix((85, 85, 90), (120, 160, 100), kerb) + _grey(150 * dashes)
+    return _mix((85, 85, 90), (120, 160, 100), kerb) + _grey(150.0 * dashes)
 
 
 def _kitchen(moment: float) -> Picture:

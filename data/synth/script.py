@@ -13,6 +13,7 @@ Sounds go with the other two kinds as well, but no caption speaks of them.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -164,7 +165,7 @@ def _event(scene: Scene, fillers: dict[str, list[Scene]], rng: np.random.Generat
         Shot(scene=turns[row], start=float(end - length), end=float(end), motion=random_motion(rng))
         for row, end, length in zip(rng.permutation(SEGMENTS), ends, lengths, strict=True)
     )
-    captions = _captions(lambda: describe_event(scene, rng))
+    captions = _captions(partial(describe_event, scene, rng))
     return _clip("event", shots, captions, _unmentioned_sound(rng), rng)
 
 
@@ -178,7 +179,7 @@ def _detail_group(scene: Scene, size: int, rng: np.random.Generator) -> list[Cli
             prop=prop, start=start, end=start + seconds / 4, motion=random_prop_motion(rng)
         )
         whole = Shot(scene=scene, start=0, end=seconds, motion=random_motion(rng))
-        captions = _captions(lambda prop=prop: describe_detail(scene, prop, rng))
+        captions = _captions(partial(describe_detail, scene, prop, rng))
         clips.append(_clip("detail", (whole,), captions, _unmentioned_sound(rng), rng, visit=visit))
     return clips
 
@@ -188,7 +189,7 @@ def _sound_group(scene: Scene, size: int, rng: np.random.Generator) -> list[Clip
     clips = []
     for source in _different(size, scene, rng):
         whole = Shot(scene=scene, start=0, end=rng.uniform(5, 7), motion=random_motion(rng))
-        captions = _captions(lambda source=source: describe_sound(scene, source, rng))
+        captions = _captions(partial(describe_sound, scene, source, rng))
         clips.append(_clip("sound", (whole,), captions, source, rng))
     return clips
 

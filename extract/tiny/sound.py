@@ -14,6 +14,9 @@ EMBEDDING = 128
 class TinySound(nn.Module):
     """Log-mel pictures of the sound, four convolutions, an embedding and the tags on it."""
 
+    window: Tensor
+    mel: Tensor
+
     def __init__(self, num_tags: int) -> None:
         super().__init__()
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)

@@ -383,9 +383,7 @@ def test_a_cover_picture_is_no_video(clips, tmp_path, decoder):
 def test_pictures_that_are_too_large_are_refused(clips, decoder, monkeypatch):
     for module in (files, *(sys.modules[decode.__module__] for decode in DECODERS.values())):
         monkeypatch.setattr(module, "MAX_PIXELS", 96 * 64 - 1)
-    with pytest.raises(
-        DecodeError, match="shows 96 x 64 pixels, more than 6,143 in all"
-    ):
+    with pytest.raises(DecodeError, match="shows 96 x 64 pixels, more than 6,143 in all"):
         decode_video(clips / "base.mp4", frames=FRAMES, decoder=decoder)
 
 

@@ -25,9 +25,9 @@ def test_twelve_frames_are_the_published_ones(num_frames, expected):
     assert uniform_indices(num_frames, 12).tolist() == expected
 
 
-def test_floats_round_as_published():
-    """In whole numbers the second of the 30 parts from the end would give 123."""
-    assert uniform_indices(130, 30).tolist()[-5:] == LAST_OF_130
+def test_bounds_round_as_published():
+    """Whole numbers would give 114 for the first of these: 27 / 30 of 130 is 117 to them."""
+    assert uniform_indices(130, 30).tolist()[-4:] == [113, 118, 122, 127]
 
 
 def test_one_frame_is_the_middle_one():
