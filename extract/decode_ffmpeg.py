@@ -33,10 +33,7 @@ from vidret.extract.sampling import frame_times, shown_seconds, uniform_indices
 from vidret.extract.sound import NO_STREAM, Sound, SoundBlock, failed_sound, mono, sound_of
 
 SAMPLES_AT_ONCE = 1 << 20
-OLDEST_NAME, OLDEST = (
-    "5.1",
-    (5, 1),
-)  # the first with -fps_mode, which replaces the -vsync that version 9 dropped
+OLDEST = (5, 1)  # the first with -fps_mode, which replaces the -vsync that version 9 dropped
 PICTURES = "V:0"  # a capital V: the first video stream that is not a cover picture
 INPUT = "file:video"  # stands for the real name, which ffmpeg-python would hash as UTF-8
 AU_HEADER = struct.Struct(">4s5I")
@@ -98,7 +95,6 @@ class _Listing:
     sizes: Sequence[tuple[int, int]]
     time_base: Fraction
     rate: Fraction | None
-    damaged: bool
 
 
 def decode_with_ffmpeg(path: Path, frames: int) -> DecodedVideo:
@@ -107,7 +103,7 @@ def decode_with_ffmpeg(path: Path, frames: int) -> DecodedVideo:
     listing = _list_frames(path, probe.limit)
     times = frame_times(listing.pts, listing.time_base, listing.rate)
     indices = uniform_indices(len(times), frames)
-    images = _show_frames(path, listing, indices, probe.limit)
+    images, damaged = _show_frames(path, listing, indices, probe.limit)
     sound = _play(path, probe.limit) if probe.has_audio else NO_STREAM
     return DecodedVideo(
         frames=images,
@@ -117,7 +113,7 @@ def decode_with_ffmpeg(path: Path, frames: int) -> DecodedVideo:
         duration=max(shown_seconds(times), sound.seconds),
         waveform=sound.waveform,
         audio_state=sound.state,
-        partial=listing.damaged,
+        partial=damaged,
     )
 
 
@@ -134,8 +130,8 @@ def ffmpeg_binary() -> Path:
         carried = imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError as error:
         raise MissingError(
-            f"no ffmpeg {OLDEST_NAME} or newer on PATH, and none from imageio-ffmpeg: install one"
-            " of the two, or use the decoder av, which needs neither"
+            f"no ffmpeg {OLDEST[0]}.{OLDEST[1]} or newer on PATH, and none from imageio-ffmpeg:"
+            " install one of the two, or use the decoder av, which needs neither"
         ) from error
     if not _version_of(carried):
         raise MissingError(
@@ -171,7 +167,8 @@ def _is_new_enough(version: str) -> bool:
 
 def _probe(path: Path) -> _Probe:
     """Read the header alone: a process that decodes needs to know how long it may take."""
-    finished = _run(path, _input().output("pipe:", format="null", codec="copy", t=0), START_SECONDS)
+    nothing = _input().output("pipe:", format="null", codec="copy", t=0)
+    finished = _run(path, nothing, START_SECONDS, level="info")
     header = finished.log.partition("\n[info] Output #0")[0]
     size = TOO_LARGE.search(header)
     if size is not None:
@@ -197,7 +194,8 @@ def _limit(header: str) -> float:
 def _list_frames(path: Path, limit: float) -> _Listing:
     """Decode everything once, for the number of frames, their times and their sizes."""
     shown = _input()[PICTURES].filter("showinfo", checksum=0)
-    finished = _run(path, shown.output("pipe:", format="null", fps_mode="passthrough"), limit)
+    nothing = shown.output("pipe:", format="null", fps_mode="passthrough")
+    finished = _run(path, nothing, limit, level="info")
     found = [tuple(map(int, groups)) for groups in FRAME.findall(finished.log)]
     clock = CLOCK.search(finished.log)
     if finished.code < 0 or not found or clock is None:
@@ -212,41 +210,43 @@ def _list_frames(path: Path, limit: float) -> _Listing:
         sizes=[(height, width) for _, _, width, height in found],
         time_base=Fraction(ticks, per_second),
         rate=Fraction(frames, seconds) if frames and seconds else None,
-        damaged=finished.code != 0 or bool(finished.complaints),
     )
 
 
 def _show_frames(
     path: Path, listing: _Listing, indices: NDArray[np.int64], limit: float
-) -> tuple[NDArray[np.uint8], ...]:
-    """The chosen frames; a pts that two frames share brings both, and the other one is dropped."""
-    wanted = sorted({listing.pts[index] for index in indices})
+) -> tuple[tuple[NDArray[np.uint8], ...], bool]:
+    """The chosen frames, and whether anything in the file could not be decoded.
+
+    It goes on behind the last chosen frame: only then are the complaints those of the whole file.
+    """
+    wanted = {listing.pts[index] for index in indices}
+    # A pts that two frames share brings both, and the other one is dropped.
     coming = [index for index, pts in enumerate(listing.pts) if pts in wanted]
-    chosen = _input()[PICTURES].filter("select", "+".join(f"eq(pts,{pts})" for pts in wanted))
-    finished = _run(
-        path,
-        chosen.output(
-            "pipe:",
-            format="rawvideo",
-            pix_fmt="rgb24",
-            fps_mode="passthrough",
-            noautoscale=None,  # a flag: where the size changes midway, each frame keeps its own
-            **{"frames:v": len(coming)},
-        ),
-        limit,
+    chosen = _input()[PICTURES].filter(
+        "select", "+".join(f"eq(pts,{pts})" for pts in sorted(wanted))
     )
+    raw = chosen.output(
+        "pipe:",
+        format="rawvideo",
+        pix_fmt="rgb24",
+        fps_mode="passthrough",
+        noautoscale=None,  # a flag: where the size changes midway, each frame keeps its own
+    )
+    finished = _run(path, raw, limit, level="error")
     ends = np.cumsum([3 * np.prod(listing.sizes[index]) for index in coming])
-    if len(finished.output) != ends[-1]:
+    if finished.code < 0 or len(finished.output) != ends[-1]:
         raise unreadable(path, finished.words)
     parts = np.split(np.frombuffer(finished.output, np.uint8), ends[:-1])
-    frames = dict(zip(coming, parts, strict=True))
-    return tuple(frames[index].reshape(*listing.sizes[index], 3) for index in indices)
+    shown = dict(zip(coming, parts, strict=True))
+    frames = tuple(shown[index].reshape(*listing.sizes[index], 3) for index in indices)
+    return frames, finished.code > 0 or bool(finished.complaints)
 
 
 def _play(path: Path, limit: float) -> Sound:
     """The first sound stream at its own rate and with all its channels, as a .au file."""
     samples = _input()["a:0"].output("pipe:", format="au", acodec="pcm_f32be")
-    finished = _run(path, samples, limit)
+    finished = _run(path, samples, limit, level="error")
     complaint = finished.words if finished.code or finished.complaints else ""
     if finished.code < 0 or len(finished.output) < AU_HEADER.size:
         return failed_sound(path, finished.words)
@@ -270,13 +270,18 @@ def _input() -> Any:  # noqa: ANN401 - ffmpeg-python has no types
     )
 
 
-def _run(path: Path, output: Any, limit: float) -> _Finished:  # noqa: ANN401 - ffmpeg-python has no types
+def _run(
+    path: Path,
+    output: Any,  # noqa: ANN401 - ffmpeg-python has no types
+    limit: float,
+    level: str,
+) -> _Finished:
     """Run one process to its end or to its deadline, and leave nothing of it behind.
 
     ffmpeg-python's own `run` has no deadline, and hands our standard input to the process.
     """
     flags = ["-hide_banner", "-nostdin", "-nostats", "-filter_complex_threads", "1"]
-    command = output.compile(cmd=[str(ffmpeg_binary()), *flags, "-loglevel", "level+info"])
+    command = output.compile(cmd=[str(ffmpeg_binary()), *flags, "-loglevel", f"level+{level}"])
     command[command.index(INPUT)] = address(path)
     with subprocess.Popen(
         command,

@@ -10,9 +10,9 @@ from vidret.data.errors import VidretError
 from vidret.extract.encoders import pick_device
 from vidret.pipelines.evaluate import Scores, Setting, describe_setting, score_split
 from vidret.pipelines.progress import OnProgress, Progress
-from vidret.pipelines.runs import Run, load_weights
+from vidret.pipelines.runs import SOUND, Run, load_weights
 from vidret.pipelines.settings import AblateConfig
-from vidret.pipelines.train_heads import SOUND, Data, as_split, fit_run, load_data, new_run
+from vidret.pipelines.train_heads import UNTRAINED, Data, as_split, fit_run, load_data, new_run
 
 PAPER_NAMES = {
     "mean": "base",
@@ -103,7 +103,7 @@ def fit_row(
     run = new_run(cache, head, seed, config)
     folder = config.work / "runs" / run.name
     plain = head.removesuffix(SOUND)
-    if plain == head or plain == "mean":
+    if plain in (head, UNTRAINED):
         return folder, fit_run(folder, run, data)
     first_stage, _ = fit_row(config, cache, data, plain, seed)
     return folder, fit_run(folder, run, data, after=first_stage)

@@ -71,7 +71,7 @@ def fit_stage(
     """Train one stage, keep the weights of its best epoch, and leave them in the retriever.
 
     Args:
-        retriever: changed in place; only what the stage trains.
+        retriever: changed in place; with a head for sound in the second stage alone.
         stage: `VIDEO_TEXT` trains the head of the frames and the temperature, `AUDIO` the head of
             the sound with all else frozen.
         train: where batches come from.
@@ -80,8 +80,9 @@ def fit_stage(
         on_epoch: called after each epoch with the progress and the state to save.
         resume: such a state.
     """
-    trained = _thaw(retriever, stage.name)
-    optimizer = torch.optim.AdamW(_groups(retriever, trained, stage), lr=stage.lr)
+    if stage.name == AUDIO:
+        retriever.freeze_video_head()
+    optimizer = torch.optim.AdamW(_groups(retriever, stage), lr=stage.lr)
     steps = stage.epochs * math.ceil(len(train) / stage.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, steps))
     batches = torch.Generator().manual_seed(seed)
@@ -91,7 +92,7 @@ def fit_stage(
         if resume is not None:
             progress = _restore(resume, retriever, optimizer, schedule, batches)
         while progress.epoch < stage.epochs:
-            loss = _train_epoch(retriever, trained, stage, train, optimizer, schedule, batches)
+            loss = _train_epoch(retriever, stage, train, optimizer, schedule, batches)
             progress.epoch += 1
             _note(progress, retriever, stage, loss, select)
             on_epoch(progress, _state(progress, retriever, optimizer, schedule, batches))
@@ -102,15 +103,13 @@ def fit_stage(
 
 def _train_epoch(
     retriever: Retriever,
-    trained: nn.Module,
     stage: Stage,
     train: Split,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     batches: torch.Generator,
 ) -> float:
-    retriever.eval()  # what is frozen neither learns nor drops anything
-    trained.train()
+    retriever.train()
     total = 0.0
     for rows in _draw(len(train), stage.batch_size, batches):
         rows = rows.to(train.owners.device)
@@ -140,25 +139,15 @@ def _draw(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]
             yield rows
 
 
-def _thaw(retriever: Retriever, stage: str) -> nn.Module:
-    """Let the head of a stage learn, and nothing else."""
-    retriever.requires_grad_(requires_grad=False)
-    if stage == VIDEO_TEXT:
-        retriever.tau.requires_grad_()
-    head = retriever.video_head if stage == VIDEO_TEXT else retriever.audio_head
-    if not isinstance(head, nn.Module):
-        raise TypeError(f"stage {stage} trains {head}, which is no module")
-    return head.requires_grad_()
-
-
-def _groups(retriever: Retriever, trained: nn.Module, stage: Stage) -> list[dict[str, Any]]:
-    """Matrices decay; norms, biases, stand-ins and the temperature do not."""
+def _groups(retriever: Retriever, stage: Stage) -> list[dict[str, Any]]:
+    """What a stage trains: matrices decay; norms, biases, stand-ins and the temperature do not."""
     matrices: list[nn.Parameter] = []
-    others = [retriever.tau] if retriever.tau.requires_grad else []
-    for part in trained.modules():
-        for weight in part.parameters(recurse=False):
-            is_matrix = isinstance(part, nn.Linear) and weight.ndim == 2
-            (matrices if is_matrix else others).append(weight)
+    others: list[nn.Parameter] = []
+    for module in retriever.modules():
+        for weight in module.parameters(recurse=False):
+            is_matrix = isinstance(module, nn.Linear) and weight.ndim == 2
+            if weight.requires_grad:
+                (matrices if is_matrix else others).append(weight)
     return [
         {"params": matrices, "weight_decay": stage.weight_decay},
         {"params": others, "weight_decay": 0.0},

@@ -18,6 +18,7 @@ from vidret.heads.retriever import Retriever
 
 RUN, WEIGHTS, STATE = "run.json", "heads.safetensors", "state.pt"
 FORMAT = 1
+SOUND = "+cmfi"  # how the name of a head with sound ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,10 +137,10 @@ def find_run(work: Path, name: str | None) -> Path:
     return folder
 
 
-def build_head(run: Run) -> Retriever:
-    """The head of a run before it has learned anything."""
+def build_head(run: Run, *, sound: bool = True) -> Retriever:
+    """The head of a run before it has learned anything, with or without its head for sound."""
     return build_retriever(
-        run.head,
+        run.head if sound else run.head.removesuffix(SOUND),
         dim=run.fingerprint.dim,
         audio_dim=run.fingerprint.audio_dim,
         logit_scale=run.fingerprint.logit_scale,

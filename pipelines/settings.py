@@ -13,7 +13,7 @@ from vidret.data.errors import ConfigError
 DEVICES = "auto|cpu|cuda|cuda:N"
 TINY = "tiny"
 SYNTH = "synth"
-SYNTH_CLIPS = 180
+SYNTH_CLIPS = 540
 REAL_BACKBONE = "ViT-B-32-quickgelu@openai"
 REAL_AUDIO = "Cnn14"
 WordWeightScale = Literal["literal", "sqrt_c", "learnable"]
@@ -303,7 +303,7 @@ class DemoConfig(Config):
 
     work: Path = setting(Path("vidret-demo"), help="Folder that the demo writes into.")
     clips: int | None = setting(None, help=f"Clips to draw; unset draws {SYNTH_CLIPS}.")
-    seeds: tuple[int, ...] = setting((0,), help="Seeds each head is trained with.")
+    seeds: tuple[int, ...] = setting((0, 1, 2), help="Seeds each head is trained with.")
 
     def __post_init__(self) -> None:
         Config.__post_init__(self)

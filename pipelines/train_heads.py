@@ -17,6 +17,7 @@ from vidret.pipelines.loop import AUDIO, VIDEO_TEXT, Fit, OnEpoch, Split, Stage,
 from vidret.pipelines.progress import OnProgress, Progress
 from vidret.pipelines.runs import (
     RUN,
+    SOUND,
     STATE,
     WEIGHTS,
     Run,
@@ -32,6 +33,7 @@ from vidret.pipelines.runs import (
 )
 from vidret.pipelines.settings import FitConfig, TrainConfig
 
+UNTRAINED = "mean"  # has no weights to fit
 FIT_SETTINGS = (
     "epochs",
     "audio_epochs",
@@ -44,7 +46,6 @@ FIT_SETTINGS = (
     "word_weight_scale",
     "select_on",
 )
-SOUND = "+cmfi"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,14 +130,17 @@ def fit_run(
     if (folder / WEIGHTS).exists():
         return read_run(folder)
     write_run(folder, run)
-    retriever = build_head(run).to(data.train.owners.device)
-    if after is not None:
-        retriever.load_state_dict(load_weights(after, read_run(after)).state_dict(), strict=False)
+    device = data.train.owners.device
+    stages = stages_of(run, shares_first_stage=after is not None)
+    retriever = load_weights(after, read_run(after)) if after else build_head(run, sound=False)
     state = load_state(folder) or {"stage": None, "finished": {}}
     history: dict[str, Any] = dict(state["finished"])
-    for stage in stages_of(run, shares_first_stage=after is not None):
+    for stage in stages:
         if stage.name in history:
             continue
+        learned = retriever.state_dict()
+        retriever = build_head(run, sound=stage.name == AUDIO).to(device)
+        retriever.load_state_dict(learned, strict=False)  # the sound's head has yet to learn
         fit = fit_stage(
             retriever,
             stage,
@@ -158,7 +162,7 @@ def stages_of(run: Run, *, shares_first_stage: bool = False) -> list[Stage]:
     """The stages of a run; a head without weights needs none, one without sound only the first."""
     settings = run.settings
     stages = []
-    if not shares_first_stage and not run.head.startswith("mean" + SOUND) and run.head != "mean":
+    if not shares_first_stage and run.head.removesuffix(SOUND) != UNTRAINED:
         stages.append(
             Stage(
                 name=VIDEO_TEXT,
