@@ -1,5 +1,6 @@
 """Dask: a cluster on this machine, and tasks that go through it a few at a time."""
 
+import logging
 import os
 import signal
 import threading
@@ -26,17 +27,20 @@ def dask_client(workers: int) -> Iterator["Client"]:
     from dask import config
     from distributed import Client, LocalCluster
 
-    quiet = {
+    # Its setting for this comes too late here, and `silence_logs` misses a logger without handler.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    settings = {
         "distributed.logging.distributed": "critical",
         "distributed.comm.timeouts.connect": "60s",  # two busy cores may start slowly
     }
-    with config.set(quiet), _workers_ignore_interrupts():
+    with config.set(settings), _workers_ignore_interrupts():
         cluster = LocalCluster(
             n_workers=workers or os.cpu_count() or 1,
             threads_per_worker=1,
             memory_limit=None,  # dask's own limit ends healthy workers that map files
             dashboard_address=None,
-            silence_logs=50,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # its pages want a port anyhow
+            silence_logs=logging.CRITICAL,
         )
     with cluster, Client(cluster) as client:
         yield client
