@@ -11,8 +11,10 @@ from vidret.data.errors import ConfigError, MissingError
 from vidret.data.folder import load_folder
 from vidret.data.msvd import load_msvd
 from vidret.data.samples import Dataset
+from vidret.data.synth.dataset import MINI_FOLDER, load_synth_mini
 
 FOLDER_PREFIX = "folder:"
+DRAWN = "synth"  # drawn on the spot, by `vidret extract` itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,12 @@ class DatasetEntry:
 
 
 DATASETS: dict[str, DatasetEntry] = {
+    "synth-mini": DatasetEntry(
+        load=load_synth_mini,
+        summary="18 synthetic clips that come with the package, 72 captions",
+        holds="captions.jsonl, videos/",
+        default_root=MINI_FOLDER,
+    ),
     "msvd": DatasetEntry(
         load=load_msvd,
         summary="1,970 YouTube clips without sound, 80,827 captions",
@@ -81,14 +89,15 @@ def _folder_of(spec: str, root: Path | None) -> Path:
 
 
 def _unknown(spec: str) -> str:
-    close = get_close_matches(spec, DATASETS, n=1)
+    known = [DRAWN, *DATASETS]
+    close = get_close_matches(spec, known, n=1)
     if close:
         hint = f"did you mean {close[0]!r}?"
     elif Path(spec).expanduser().is_dir():
         hint = f"for your own videos write {FOLDER_PREFIX}{spec}"
     else:
         hint = f"for your own videos write {FOLDER_PREFIX}PATH"
-    return f"no dataset {spec!r}, the known ones are {', '.join(sorted(DATASETS))}: {hint}"
+    return f"no dataset {spec!r}, the known ones are {', '.join(known)}: {hint}"
 
 
 def _how_to_name_a_root(name: str, entry: DatasetEntry) -> str:

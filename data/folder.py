@@ -28,6 +28,7 @@ class _Line:
     video: str
     caption: str
     split: str | None
+    kind: str
     where: str
 
 
@@ -35,7 +36,8 @@ def load_folder(root: Path) -> Dataset:
     """Every video below a folder, hidden files and folders left out.
 
     Each line of `captions.jsonl` is an object: `video` is a path relative to the folder, `caption`
-    a sentence, and `split`, where given, takes the video out of the split `all`.
+    a sentence, `split`, where given, takes the video out of the split `all`, and `kind` says what
+    decides the caption.
 
     Raises:
         MissingError: there is no such folder, no video in it, or not the video of a caption.
@@ -111,17 +113,22 @@ def _parse(line: str, where: str) -> _Line:
         values = json.loads(line)
     except ValueError as error:
         raise ConfigError(f"{where} is no JSON ({error}): write one object a line") from error
-    keys = {"video", "caption", "split"}
+    keys = {"video", "caption", "split", "kind"}
     if not isinstance(values, dict) or not {"video", "caption"} <= values.keys() <= keys:
         raise ConfigError(
             f'{where} is not of the form {{"video": "a.mp4", "caption": "a dog barks"}}, '
-            'with or without "split"'
+            'with or without "split" and "kind"'
         )
     for key, value in values.items():
         if not isinstance(value, str) or not value.strip():
             raise ConfigError(f"{where}: {key} is {value!r}: write a string that is not empty")
-    split = values.get("split")
-    return _Line(video=values["video"], caption=values["caption"], split=split, where=where)
+    return _Line(
+        video=values["video"],
+        caption=values["caption"],
+        split=values.get("split"),
+        kind=values.get("kind", ""),
+        where=where,
+    )
 
 
 def _splits(lines: list[_Line], paths: dict[str, Path], root: Path) -> dict[str, str]:
@@ -147,5 +154,5 @@ def _captions(lines: list[_Line]) -> tuple[Caption, ...]:
     for line in lines:
         counts[line.video] = number = counts.get(line.video, -1) + 1
         id_ = f"{line.video}#{number}"
-        captions.append(Caption(id=id_, video_id=line.video, text=line.caption))
+        captions.append(Caption(id=id_, video_id=line.video, text=line.caption, kind=line.kind))
     return tuple(captions)

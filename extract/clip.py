@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,19 @@ from vidret.extract.tiny.weights import TINY_FOLDER, verify_weights
 
 TINY = "tiny"
 TINY_MODEL = "vidret-tiny"
+_NO_WEIGHTS = (  # what reading a file raises that holds no weights, or another model's
+    OSError,
+    EOFError,
+    RuntimeError,
+    SafetensorError,
+    pickle.UnpicklingError,
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    StopIteration,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +71,7 @@ class ClipEncoder(nn.Module):
         self.tokenizer: Any = tokenizer
         self.weights = weights
         self.pixels = _pixels(name, model)
+        _check_text_tower(name, model, tokenizer)
 
     @cached_property
     def config(self) -> str:
@@ -98,6 +113,7 @@ class ClipEncoder(nn.Module):
 
     def encode_tokens(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Sentences and the projected embedding of every token, from one forward."""
+        tower = _text_tower(self.model)
         output = self.model.forward_intermediates(
             text=tokens,
             text_indices=1,
@@ -105,39 +121,41 @@ class ClipEncoder(nn.Module):
             normalize=False,
             text_output_fmt="NLC",
         )
-        projection = self.model.text_projection
+        projection = tower.text_projection
         hidden = output["text_intermediates"][-1]
         words = projection(hidden) if isinstance(projection, nn.Module) else hidden @ projection
         return output["text_features"], words
 
     def encode_texts(self, texts: Sequence[str], device: torch.device | str) -> list[EncodedText]:
         """Embed captions; words are the tokens strictly between start and end."""
-        tokens = torch.stack([self._tokens(text) for text in texts])
+        ids = [self._token_ids(text) for text in texts]
+        most = self.tokenizer.context_length - 2
+        tokens = torch.zeros(len(texts), most + 2, dtype=torch.long)
+        for row, own in enumerate(ids):
+            marked = [self.tokenizer.sot_token_id, *own[:most], self.tokenizer.eot_token_id]
+            tokens[row, : len(marked)] = torch.tensor(marked)
         sentences, words = self.encode_tokens(tokens.to(device))
         sentences, words = sentences.float().cpu(), words.float().cpu()
         encoded = []
-        for row, text in enumerate(texts):
-            end = int((tokens[row] == self.tokenizer.eot_token_id).int().argmax())
+        for row, own in enumerate(ids):
+            end = 1 + min(len(own), most)
             encoded.append(
                 EncodedText(
                     sentence=sentences[row].numpy(),
                     words=words[row, 1:end].numpy().copy(),
                     tokens=tokens[row, 1:end].numpy().copy(),
-                    truncated=self._is_cut(text, end),
+                    truncated=len(own) > most,
                 )
             )
         return encoded
 
-    def _tokens(self, text: str) -> Tensor:
-        """Tokens of one caption; the two marks are no words that a caption may hold."""
-        clean = text.replace("<start_of_text>", " ").replace("<end_of_text>", " ")
-        return self.tokenizer([clean])[0]
+    def _token_ids(self, text: str) -> list[int]:
+        """Tokens of one caption, all of them; the two marks are no words that it may hold.
 
-    def _is_cut(self, text: str, end: int) -> bool:
-        if end < self.tokenizer.context_length - 1:
-            return False
-        clean = text.replace("<start_of_text>", " ").replace("<end_of_text>", " ")
-        return len(self.tokenizer.encode(clean)) > self.tokenizer.context_length - 2
+        They are taken out of the tokens, since `&lt;END_OF_TEXT>` turns into a mark as well.
+        """
+        marks = (self.tokenizer.sot_token_id, self.tokenizer.eot_token_id)
+        return [token for token in self.tokenizer.encode(text) if token not in marks]
 
 
 def load_clip(
@@ -166,10 +184,10 @@ def load_clip(
         model = open_clip.create_model(
             name, pretrained=weights, require_pretrained=True, device=device
         )
-    except (RuntimeError, SafetensorError, KeyError, EOFError, OSError) as error:
+    except _NO_WEIGHTS as error:
         raise MissingError(
-            f"{weights} cannot be loaded as weights of {name} "
-            f"({str(error).strip().splitlines()[0]}): give the file that belongs to this model"
+            f"{weights} cannot be loaded as weights of {name} ({first_words(error)}): "
+            "give the file that belongs to this model, as safetensors or a plain state dict"
         ) from error
     digest = hash_file(Path(weights)) if is_file else f"hub:{weights}"
     return ClipEncoder(spec.partition("@")[0], model, open_clip.get_tokenizer(name), digest)
@@ -179,6 +197,19 @@ def hash_file(path: Path) -> str:
     """sha256 of a file, in short."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def first_words(error: BaseException) -> str:
+    """The beginning of an error's own words, which may run over many lines."""
+    if isinstance(error, pickle.UnpicklingError):  # torch's advice is to let the file run code
+        return "it asks to run code" if wants_to_run_code(error) else "it is no file of tensors"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:200] or type(error).__name__
+
+
+def wants_to_run_code(error: pickle.UnpicklingError) -> bool:
+    """Whether torch refused a checkpoint over the functions that it names."""
+    return "GLOBAL" in str(error)
 
 
 def missing_weights(name: str) -> MissingError:
@@ -213,17 +244,29 @@ def _check_tag(name: str, tag: str, *, offline: bool) -> None:
     if tag not in tags:
         what = f"or one of the tags {', '.join(tags)}" if tags else "it has no tags"
         raise MissingError(f"{tag} is no file with weights of {name}: give a path, {what}")
-    if offline or os.environ.get("HF_HUB_OFFLINE") == "1":
+    _check_activation(name, tag)
+    if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise MissingError(
             f"the weights {tag} of {name} lie on the hub, and this run is offline: "
             f"allow the network, or give a file as {name}@PATH"
         )
-    activation = "quickgelu" in name
-    if tag == "openai" and not activation:
-        raise ConfigError(
-            f"OpenAI's weights were trained with QuickGELU, {name} computes GELU: "
-            f"ask for {name}-quickgelu@openai"
-        )
+
+
+def _check_activation(name: str, tag: str) -> None:
+    """open_clip only warns of it, and the embeddings would be wrong but plausible."""
+    import open_clip
+
+    trained = bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False))
+    computed = bool((open_clip.get_model_config(name) or {}).get("quick_gelu", False))
+    if trained == computed:
+        return
+    twin = f"{name}-quickgelu" if trained else name.removesuffix("-quickgelu")
+    known = tag in open_clip.list_pretrained_tags_by_model(twin)
+    activations = ("GELU", "QuickGELU")
+    raise ConfigError(
+        f"the weights {tag} were trained with {activations[trained]}, and {name} computes "
+        f"{activations[computed]}: ask for {f'{twin}@{tag}' if known else 'other weights'}"
+    )
 
 
 def _pixels(name: str, model: Any) -> Pixels:  # noqa: ANN401 - a CLIP of open_clip
@@ -240,9 +283,32 @@ def _pixels(name: str, model: Any) -> Pixels:  # noqa: ANN401 - a CLIP of open_c
     return Pixels(size=side, mean=tuple(config["mean"]), std=tuple(config["std"]))
 
 
+def _text_tower(model: Any) -> Any:  # noqa: ANN401 - a CLIP of open_clip
+    """The part that holds the projection of texts: the model itself, or a tower of its own."""
+    return getattr(model, "text", model)
+
+
+def _check_text_tower(name: str, model: Any, tokenizer: Any) -> None:  # noqa: ANN401 - as above
+    """Words are known only where a causal tower ends every sentence in its end token."""
+    import open_clip
+
+    tower = _text_tower(model)
+    pool = getattr(tower, "pool_type", None) or getattr(tower, "text_pool_type", None)
+    plain = (
+        isinstance(tokenizer, open_clip.SimpleTokenizer)
+        and pool in ("argmax", "eos")
+        and getattr(tower, "cls_emb", None) is None
+        and getattr(tower, "text_projection", None) is not None
+    )
+    if not plain:
+        raise ConfigError(
+            f"{name} reads text in another way than CLIP, and vidret could not tell its words: "
+            "choose another model"
+        )
+
+
 def _projection_width(model: Any) -> int:  # noqa: ANN401 - a CLIP of open_clip
-    projection = model.text_projection
+    projection = _text_tower(model).text_projection
     if isinstance(projection, nn.Linear):
         return projection.out_features
     return projection.shape[1]
-

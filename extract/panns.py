@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vidret.data.errors import ConfigError, MissingError
-from vidret.extract.clip import hash_file
+from vidret.extract.clip import first_words, hash_file, wants_to_run_code
 from vidret.extract.sound import SAMPLE_RATE
 from vidret.extract.tiny.sound import EMBEDDING, TinySound
 from vidret.extract.tiny.weights import TINY_FOLDER, verify_weights
@@ -67,7 +67,7 @@ def load_sound(spec: str, *, device: torch.device | str = "cpu") -> SoundEncoder
     if not weights:
         raise missing_weights()
     model = cnn14()
-    model.load_state_dict(_read_cnn14(Path(weights)))
+    model.load_state_dict(_read_cnn14(Path(weights), model.state_dict()))
     return SoundEncoder(CNN14, model.to(device), 2048, hash_file(Path(weights)))
 
 
@@ -97,25 +97,30 @@ def _load_tiny(device: torch.device | str) -> SoundEncoder:
     return SoundEncoder(TINY, model.to(device), EMBEDDING, hash_file(path))
 
 
-def _read_cnn14(path: Path) -> dict[str, Tensor]:
+def _read_cnn14(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         weights: dict[str, Tensor] = checkpoint["model"]
-        expected = cnn14().state_dict()
         wrong = sorted(weights.keys() ^ expected.keys()) or [
             name for name in expected if weights[name].shape != expected[name].shape
         ]
     except FileNotFoundError as error:
         raise MissingError(f"{path} is not there: give the file of Cnn14's weights") from error
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
-        raise MissingError(f"{path} is no checkpoint of Cnn14 ({error}): get it again") from error
     except pickle.UnpicklingError as error:
+        raise MissingError(_refusal(path, error)) from error
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
         raise MissingError(
-            f"{path} asks to run code while it is read: convert it to plain tensors once"
+            f"{path} is no checkpoint of Cnn14 ({first_words(error)}): get it again"
         ) from error
     if wrong:
         raise MissingError(f"{path} does not fit Cnn14 (first: {wrong[0]}): get it again")
     return weights
+
+
+def _refusal(path: Path, error: pickle.UnpicklingError) -> str:
+    if wants_to_run_code(error):
+        return f"{path} asks to run code while it is read: convert it to plain tensors once"
+    return f"{path} is no checkpoint of Cnn14 ({first_words(error)}): get it again"
 
 
 @cache

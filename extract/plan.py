@@ -5,9 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from vidret.data.errors import DamagedError, MismatchError
+from vidret.data.errors import DamagedError, MismatchError, MissingError
+from vidret.data.manifest import read_manifest
 from vidret.data.samples import Caption, Dataset, Video
-from vidret.data.shards import ShardEntry, read_shard_entry
+from vidret.data.shards import (
+    ShardEntry,
+    read_caption_table,
+    read_failures,
+    read_shard_entry,
+    read_video_table,
+)
 
 CAPTIONS_PER_SHARD = 2_000
 
@@ -49,6 +56,9 @@ def plan_shards(
 ) -> Plan:
     """Divide a dataset into shards, always in the same way, and leave out those that are done.
 
+    A shard is made again where it cannot be read, holds other items than it should, or has another
+    checksum than the manifest says: to take its bytes as they are would vouch for the damage.
+
     Args:
         dataset: videos and captions in the dataset's own order.
         folder: the cache.
@@ -65,10 +75,12 @@ def plan_shards(
         for number, chunk in enumerate(_chunks(dataset.captions, CAPTIONS_PER_SHARD))
     ]
     shards: list[VideoShard | CaptionShard] = [*videos, *captions]
+    written = _checksums(folder)
     done = {
         shard.file: entry
         for shard in shards
-        if (entry := _done(folder / shard.file, features_digest, retry_failed=retry_failed))
+        if (entry := _done(shard, folder, features_digest, retry_failed=retry_failed))
+        and written.get(shard.file, entry.checksum) == entry.checksum
     }
     return Plan(
         videos=tuple(shard for shard in videos if shard.file not in done),
@@ -77,16 +89,36 @@ def plan_shards(
     )
 
 
-def _done(path: Path, features_digest: str, *, retry_failed: bool) -> ShardEntry | None:
+def _done(
+    shard: VideoShard | CaptionShard, folder: Path, features_digest: str, *, retry_failed: bool
+) -> ShardEntry | None:
+    path = folder / shard.file
     if not path.exists():
         return None
     try:
         entry = read_shard_entry(path)
+        whole = _holds(path, shard)
     except (DamagedError, MismatchError):
         return None
-    if entry.fingerprint != features_digest or (retry_failed and entry.failed):
+    if not whole or entry.fingerprint != features_digest or (retry_failed and entry.failed):
         return None
     return entry
+
+
+def _holds(path: Path, shard: VideoShard | CaptionShard) -> bool:
+    """Whether a file is of just these items: a dataset may have changed its order since."""
+    if isinstance(shard, CaptionShard):
+        return read_caption_table(path).ids == [caption.id for caption in shard.captions]
+    failed = [failure.id for failure in read_failures(path)]
+    return sorted([*read_video_table(path).ids, *failed]) == sorted(v.id for v in shard.videos)
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """What the manifest says of the shards; those of a run that was ended early are not in it."""
+    try:
+        return {entry.file: entry.checksum for entry in read_manifest(folder).shards}
+    except (MissingError, DamagedError, MismatchError):
+        return {}
 
 
 def _chunks(items: Sequence[Item], size: int) -> list[tuple[Item, ...]]:

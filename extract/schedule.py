@@ -1,5 +1,6 @@
 """Dask: a cluster on this machine, and tasks that go through it a few at a time."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from vidret.data.errors import VidretError
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, Nanny, Worker
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,6 +33,8 @@ def dask_client(workers: int) -> Iterator["Client"]:
     settings = {
         "distributed.logging.distributed": "critical",
         "distributed.comm.timeouts.connect": "60s",  # two busy cores may start slowly
+        "distributed.scheduler.allowed-failures": TRIES - 1,
+        "distributed.worker.preload": [__name__],  # for `dask_setup` below
     }
     with config.set(settings), _workers_ignore_interrupts():
         cluster = LocalCluster(
@@ -43,7 +46,23 @@ def dask_client(workers: int) -> Iterator["Client"]:
             silence_logs=logging.CRITICAL,
         )
     with cluster, Client(cluster) as client:
-        yield client
+        try:
+            yield client
+        finally:
+            cluster.sync(_end_workers, cluster.workers.values())
+
+
+async def _end_workers(nannies: Iterable["Nanny"]) -> None:
+    """End the processes at once: asked to stop, they would first work through what is begun.
+
+    Nothing is lost by it, since whatever they write appears whole or not at all.
+    """
+    await asyncio.gather(*(nanny.close(timeout=0.1) for nanny in nannies))
+
+
+def dask_setup(_worker: "Worker") -> None:
+    """Dask calls this in every worker, also in one that replaces another: Ctrl-C is not theirs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def run_tasks(
@@ -59,10 +78,10 @@ def run_tasks(
     from distributed import KilledWorker, as_completed
 
     waiting = iter(items)
-    limit = IN_FLIGHT_PER_WORKER * len(client.scheduler_info()["workers"])
+    limit = IN_FLIGHT_PER_WORKER * max(1, len(client.nthreads()))
 
     def submit(item: Item) -> "Future[Result]":
-        return client.submit(task, item, *shared, pure=False, retries=TRIES - 1)
+        return client.submit(task, item, *shared, pure=False)
 
     running = as_completed([submit(item) for item in islice(waiting, limit)])
     for future in running:

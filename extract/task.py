@@ -1,5 +1,6 @@
 """One task: encode the videos or the captions of one shard and write it."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,10 @@ import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidret.data.errors import EncodeError, ItemError
+from vidret.data.errors import DecodeError, EncodeError, ItemError
 from vidret.data.samples import (
     AudioState,
     Caption,
-    DecodedVideo,
     Failure,
     TextEmbeddings,
     Video,
@@ -23,7 +23,11 @@ from vidret.data.samples import (
 from vidret.data.shards import ShardEntry, to_float16, write_caption_shard, write_video_shard
 from vidret.extract.decode import decode_video
 from vidret.extract.encoders import Encoders, EncoderSpec, load_encoders
+from vidret.extract.files import printable
+from vidret.extract.panns import SoundEncoder
 from vidret.extract.plan import CaptionShard, VideoShard
+
+log = logging.getLogger(__name__)
 
 FRAMES_PER_BATCH = 128
 TEXTS_PER_BATCH = 64
@@ -43,10 +47,17 @@ class TaskSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedItem:
-    """A video on its way to the encoder: pictures of the model's size, sound already embedded."""
+    """A video on its way to the encoder: pictures of the model's size, sound already embedded.
+
+    The frames at native size stay behind: those of a batch of films would fill the memory.
+    """
 
     video: Video
-    decoded: DecodedVideo
+    size: int
+    content_hash: str
+    duration: float
+    times: NDArray[np.float64]
+    indices: NDArray[np.int64]
     pictures: Tensor
     audio: NDArray[np.float32] | None
     audio_state: AudioState
@@ -103,17 +114,36 @@ def encode_captions(captions: Sequence[Caption], encoders: Encoders) -> list[Tex
 
 def _decode(video: Video, settings: TaskSettings, encoders: Encoders) -> DecodedItem:
     decoded = decode_video(video.path, frames=settings.frames, decoder=settings.decoder)
-    pictures = torch.stack([encoders.clip.prepare(frame) for frame in decoded.frames])
+    size, content_hash = _look_at_content(video.path)
     audio, state = None, decoded.audio_state
     if encoders.sound is not None and decoded.waveform is not None and state is AudioState.OK:
-        with torch.inference_mode():
-            waveform = torch.from_numpy(decoded.waveform).to(encoders.device)
-            audio = encoders.sound.encode(waveform).float().cpu().numpy()
-        if not np.isfinite(audio.astype(np.float16)).all():
-            audio, state = None, AudioState.FAILED
+        audio = _encode_sound(decoded.waveform, video.path, encoders.sound, encoders.device)
+        state = AudioState.FAILED if audio is None else state
     return DecodedItem(
-        video=video, decoded=decoded, pictures=pictures, audio=audio, audio_state=state
+        video=video,
+        size=size,
+        content_hash=content_hash,
+        duration=decoded.duration,
+        times=decoded.times,
+        indices=decoded.indices,
+        pictures=torch.stack([encoders.clip.prepare(frame) for frame in decoded.frames]),
+        audio=audio,
+        audio_state=state,
     )
+
+
+def _encode_sound(
+    waveform: NDArray[np.float32], path: Path, sound: SoundEncoder, device: torch.device
+) -> NDArray[np.float32] | None:
+    """The embedding of a sound, or None where float16 cannot hold it: the frames are kept then."""
+    with torch.inference_mode():
+        audio = sound.encode(torch.from_numpy(waveform).to(device)).float().cpu().numpy()
+    try:
+        to_float16(audio, str(path), "audio")
+    except EncodeError as error:
+        log.warning("%s", error)
+        return None
+    return audio
 
 
 def _encode(
@@ -140,17 +170,16 @@ def _encode(
 
 
 def _embeddings(item: DecodedItem, frames: NDArray[np.float32], root: Path) -> VideoEmbeddings:
-    path = item.video.path
     return VideoEmbeddings(
         id=item.video.id,
         split=item.video.split,
-        path=_relative(path, root),
-        size=path.stat().st_size,
-        content_hash=_hash_content(path),
-        duration=item.decoded.duration,
+        path=_relative(item.video.path, root),
+        size=item.size,
+        content_hash=item.content_hash,
+        duration=item.duration,
         frames=frames,
-        times=item.decoded.times,
-        indices=item.decoded.indices,
+        times=item.times,
+        indices=item.indices,
         audio=item.audio,
         audio_state=item.audio_state,
     )
@@ -166,9 +195,17 @@ def _relative(path: Path, root: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-def _hash_content(path: Path) -> str:
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _look_at_content(path: Path) -> tuple[int, str]:
+    """Size and hash of a file; it may be gone again by the time that it is decoded."""
+    digest, size = xxhash.xxh3_128(), 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+                size += len(block)
+    except OSError as error:
+        raise DecodeError(
+            f"{printable(path)} cannot be read to its end ({error.strerror}): "
+            "check the disk it lies on"
+        ) from error
+    return size, digest.hexdigest()

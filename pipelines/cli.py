@@ -412,14 +412,16 @@ def _log_on_stderr(verbosity: int) -> Iterator[None]:
     """Send the talk of all vidret modules to stderr for as long as the command runs."""
     levels = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
     logger = logging.getLogger("vidret")
-    before, handler = logger.level, _log_handler()
+    before, handler = (logger.level, logger.propagate), _log_handler()
     logger.setLevel(levels[max(-1, min(verbosity, 1))])
+    logger.propagate = False  # open_clip gives the root logger a handler, which would say it twice
     logger.addHandler(handler)
     try:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(before)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 def _log_handler() -> logging.Handler:

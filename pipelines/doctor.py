@@ -14,7 +14,7 @@ from typing import Any
 
 from vidret.data.errors import MissingError, VidretError
 from vidret.extract.backends import installed, quiet_home, require_torchvision
-from vidret.pipelines.settings import REAL_AUDIO, SYNTH, TINY, ExtractConfig
+from vidret.pipelines.settings import BUNDLED, REAL_AUDIO, TINY, ExtractConfig
 
 GIB = 2**30
 LITTLE_SPACE = 2 * GIB
@@ -195,8 +195,8 @@ def check_audio(config: ExtractConfig) -> Check:
 
 def check_dataset(config: ExtractConfig) -> Check:
     """The folder of the dataset; what it must hold is checked by the dataset's own reader."""
-    if config.dataset == SYNTH:
-        return _ok("dataset", "synth, which ships with vidret")
+    if config.dataset in BUNDLED:
+        return _ok("dataset", f"{config.dataset}, which ships with vidret")
     own = config.dataset.removeprefix("folder:")
     root = config.root if own == config.dataset else Path(own).expanduser()
     if root is None:

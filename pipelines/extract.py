@@ -95,7 +95,7 @@ def run_extract(config: ExtractConfig, *, on_progress: OnProgress) -> ExtractRep
 def open_dataset(config: ExtractConfig) -> tuple[Dataset, list[Clip]]:
     """The dataset, and the scripts of the clips that are still to be drawn for it."""
     if config.dataset == SYNTH:
-        folder = synth_folder(config.work, config.num_clips, config.seed)
+        folder = synth_folder(config.work.absolute(), config.num_clips, config.seed)
         return load_synth(folder, config.num_clips, config.seed)
     return load_dataset(config.dataset, config.root), []
 

@@ -110,7 +110,7 @@ def _train_epoch(
     batches: torch.Generator,
 ) -> float:
     retriever.train()
-    total = 0.0
+    total, count = 0.0, 0
     for rows in _draw(len(train), stage.batch_size, batches):
         rows = rows.to(train.owners.device)
         owners = train.owners[rows]
@@ -128,8 +128,8 @@ def _train_epoch(
         optimizer.step()
         schedule.step()
         retriever.clamp_temperature()
-        total += loss.item() * len(rows)
-    return total / len(train)
+        total, count = total + loss.item() * len(rows), count + len(rows)
+    return total / max(1, count)
 
 
 def _draw(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

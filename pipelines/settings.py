@@ -13,6 +13,7 @@ from vidret.data.errors import ConfigError
 DEVICES = "auto|cpu|cuda|cuda:N"
 TINY = "tiny"
 SYNTH = "synth"
+BUNDLED = (SYNTH, "synth-mini")  # datasets that the tiny encoders know
 SYNTH_CLIPS = 540
 REAL_BACKBONE = "ViT-B-32-quickgelu@openai"
 REAL_AUDIO = "Cnn14"
@@ -128,12 +129,12 @@ class ExtractConfig(ReportConfig):
     @property
     def backbone_name(self) -> str:
         """The encoder of frames and words, as given or as the dataset asks for it."""
-        return _with_home(self.backbone) or (TINY if self.dataset == SYNTH else REAL_BACKBONE)
+        return _with_home(self.backbone) or (TINY if self.dataset in BUNDLED else REAL_BACKBONE)
 
     @property
     def audio_name(self) -> str:
         """The encoder of sound, as given or as the dataset asks for it."""
-        return _with_home(self.audio) or (TINY if self.dataset == SYNTH else REAL_AUDIO)
+        return _with_home(self.audio) or (TINY if self.dataset in BUNDLED else REAL_AUDIO)
 
     def failures_allowed(self, total: int) -> int:
         """How many of `total` videos may fail before the run counts as failed."""
@@ -152,9 +153,9 @@ class FitConfig(ReportConfig):
     """Settings of a fit, whether one head is trained or many."""
 
     cache: Path | None = setting(None, help="Cache to train on; unset takes the newest.")
-    epochs: int = setting(12, help="Epochs of the video and text heads.")
-    audio_epochs: int = setting(8, help="Epochs of the sound head, the rest frozen.")
-    batch_size: int = setting(64, help="Captions in one batch.")
+    epochs: int = setting(6, help="Epochs of the video and text heads.")
+    audio_epochs: int = setting(5, help="Epochs of the sound head, the rest frozen.")
+    batch_size: int = setting(32, help="Captions in one batch.")
     lr: float = setting(1e-3, help="Learning rate of the video and text heads.")
     audio_lr: float = setting(3e-3, help="Learning rate of the sound head.")
     weight_decay: float = setting(0.01, help="Weight decay of AdamW.")
@@ -214,7 +215,7 @@ class AblateConfig(FitConfig):
     table: ClassVar[str] = "ablate"
 
     heads: tuple[str, ...] = setting(
-        ("mean", "s-f", "w-f", "mgfi", "w-f+cmfi", "s-f+cmfi", "mgfi+cmfi"),
+        ("mean", "mean-ff", "s-f", "w-f", "mgfi", "w-f+cmfi", "s-f+cmfi", "mgfi+cmfi"),
         help="Rows of the table, the first one is the base.",
     )
     seeds: tuple[int, ...] = setting((0, 1, 2), help="Seeds each row is trained with.")

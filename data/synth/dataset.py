@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
-from vidret.data.errors import DamagedError
+from vidret.data.errors import DamagedError, MissingError
 from vidret.data.publish import publish
 from vidret.data.samples import Caption, Dataset, Video
 from vidret.data.synth.film import draw_clip
@@ -13,6 +13,7 @@ from vidret.data.synth.script import Clip, write_script
 
 GENERATOR = 1  # goes up when the same number and seed would give other clips
 CAPTIONS_FILE = "captions.jsonl"
+MINI_FOLDER = Path(str(files("vidret.data.synth"))) / "mini"
 PROTOCOL = "synth-multi"
 NOTES = ("synthetic: a demonstration and a test bed, not a benchmark",)
 
@@ -39,8 +40,17 @@ def load_synth(folder: Path, clips: int, seed: int) -> tuple[Dataset, list[Clip]
 
 
 def draw_clips(clips: Iterable[Clip], folder: Path) -> int:
-    """Draw clips into the folder of their set; return how many."""
-    (folder / "videos").mkdir(parents=True, exist_ok=True)
+    """Draw clips into the folder of their set; return how many.
+
+    Raises:
+        MissingError: the folder cannot be written to.
+    """
+    try:
+        (folder / "videos").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MissingError(
+            f"cannot write to {folder}: {error.strerror}; choose another folder with --work"
+        ) from error
     drawn = 0
     for clip in clips:
         draw_clip(clip, _video_path(folder, clip))
@@ -50,10 +60,10 @@ def draw_clips(clips: Iterable[Clip], folder: Path) -> int:
 
 def write_captions(folder: Path, dataset: Dataset) -> None:
     """Write the captions beside the videos, in the form that `folder:PATH` reads."""
-    path_of = {video.id: video for video in dataset.videos}
+    videos = {video.id: video for video in dataset.videos}
     lines = []
     for caption in dataset.captions:
-        video = path_of[caption.video_id]
+        video = videos[caption.video_id]
         row = {
             "video": video.path.relative_to(folder).as_posix(),
             "caption": caption.text,
@@ -65,16 +75,19 @@ def write_captions(folder: Path, dataset: Dataset) -> None:
         part.write_text("".join(lines), encoding="utf-8")
 
 
-def load_synth_mini() -> Dataset:
-    """The clips that come with the package: some of each kind, in one split."""
-    folder = Path(str(files("vidret.data.synth"))) / "mini"
+def load_synth_mini(folder: Path = MINI_FOLDER) -> Dataset:
+    """The clips that come with the package: some of each kind, in one split.
+
+    Raises:
+        DamagedError: they are not as they were shipped.
+    """
     try:
         lines = (folder / CAPTIONS_FILE).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
+        rows = [json.loads(line) for line in lines]
+    except (OSError, ValueError) as error:
         raise DamagedError(
-            f"the bundled clips are not in {folder} ({error.strerror}): install vidret again"
+            f"the bundled clips in {folder} cannot be read ({error}): install vidret again"
         ) from error
-    rows = [json.loads(line) for line in lines]
     paths = {Path(row["video"]).stem: (folder / row["video"], row["split"]) for row in rows}
     return Dataset(
         name="synth-mini",

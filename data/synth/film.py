@@ -18,7 +18,7 @@ FRAMES_PER_SECOND = 8
 
 def draw_clip(clip: Clip, path: Path) -> None:
     """Draw one clip; `path` appears whole or not at all."""
-    with publish(path) as part, av.open(str(part), "w", format="mp4") as container:
+    with publish(path) as part, av.open(f"file:{part}", "w", format="mp4") as container:
         _write(container, clip)
 
 
@@ -56,6 +56,7 @@ def _write(container: av.container.OutputContainer, clip: Clip) -> None:
     if sound is not None:
         layout = "mono" if clip.channels == 1 else "stereo"
         audio = container.add_stream("aac", rate=clip.rate, layout=layout, bit_rate=48_000)
+        audio.options = {"aac_coder": "fast"}
     for picture in frames_of(clip):
         container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
     container.mux(video.encode(None))

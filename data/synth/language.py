@@ -93,13 +93,6 @@ def describe_sound(scene: Scene, source: str, rng: np.random.Generator) -> str:
     return _fill(_pick(SOUNDS, rng), scene, rng, source=source)
 
 
-def name_prop(prop: str, rng: np.random.Generator) -> str:
-    """A small thing, by name or by what it does."""
-    if rng.random() < 0.3:
-        return _pick(SOUNDING[prop], rng)
-    return _with_article(_pick(SMALL, rng) + _pick(PROPS[prop], rng))
-
-
 def _fill(
     pattern: str,
     scene: Scene,
@@ -126,7 +119,7 @@ def _thing(scene: Scene, rng: np.random.Generator) -> str:
     thing = _with_article(f"{_pick(ADJECTIVES, rng)}{colour} {shape}")
     if scene.companion is None:
         return thing
-    return f"{thing} and {_with_article(_pick(PROPS[scene.companion], rng))}"
+    return f"{thing} with {_with_article(_pick(PROPS[scene.companion], rng))}"
 
 
 def _with_article(noun: str) -> str:

@@ -41,6 +41,8 @@ class Pose:
     turn: float = 0.0
 
 
+COMPANION = Pose(x=0.15, y=0.15, size=0.13)  # far from the lower corners, where things turn up
+
 def paint(
     scene: Scene,
     pose: Pose,
@@ -53,8 +55,7 @@ def paint(
     picture = PLACES[scene.place](moment)
     _draw_shape(picture, scene, pose)
     if scene.companion is not None:
-        beside = Pose(x=(pose.x + 0.5) % 1, y=0.85, size=0.13)
-        _draw_prop(picture, scene.companion, beside)
+        _draw_prop(picture, scene.companion, COMPANION)
     if prop is not None:
         _draw_prop(picture, *prop)
     picture += noise.normal(0, 3, (HEIGHT, WIDTH, 1)).astype(np.float32)

@@ -220,7 +220,7 @@ def _clip(
 
 
 def _group_sizes(clips: int) -> list[int]:
-    """Groups of three, the last ones larger where the number asks for it."""
+    """Groups of three, the first ones larger where the number asks for it."""
     groups = max(1, clips // GROUP)
     return [clips // groups + (number < clips % groups) for number in range(groups)]
 
