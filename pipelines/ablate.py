@@ -79,6 +79,8 @@ def run_ablate(config: AblateConfig, *, on_progress: OnProgress) -> AblateReport
     data = load_data(cache, config.select_on, device)
     features = cache.load("test")
     test = as_split(features, device)
+    for head in config.heads:
+        new_run(cache, head, config.seeds[0], config)  # refuses now what would fail hours later
     scores: dict[str, list[Scores]] = {head: [] for head in config.heads}
     total, done = len(config.heads) * len(config.seeds), 0
     on_progress(Progress(total=total))

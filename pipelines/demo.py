@@ -1,5 +1,6 @@
 """`vidret demo`: the whole way on the bundled set, from drawing the clips to an answered query."""
 
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -22,30 +23,35 @@ Report = TypeVar("Report")
 def run_demo(config: DemoConfig) -> None:
     """Extract, train, tabulate, search: each step is a command that could be typed as well."""
     started = time.monotonic()
-    work = config.work
+    work, place = config.work, ["--work", str(config.work)]
+    drawn = [] if config.clips is None else ["--clips", str(config.clips)]
+    seeds = ["--seeds", ",".join(map(str, config.seeds))]
     extract = ExtractConfig(work=work, offline=True, clips=config.clips)
     extracted = _step(
-        f"1/3  vidret extract --work {work}",
+        "1/3  " + shlex.join(["vidret", "extract", *place, *drawn]),
         "videos",
         lambda on_progress: run_extract(extract, on_progress=on_progress),
         render_extract,
     )
     ablate = AblateConfig(work=work, offline=True, cache=extracted.folder, seeds=config.seeds)
     _step(
-        f"2/3  vidret ablate --work {work}",
+        "2/3  " + shlex.join(["vidret", "ablate", *place, *seeds]),
         "runs",
         lambda on_progress: run_ablate(ablate, on_progress=on_progress),
         render_ablate,
     )
     cache = FeatureCache.open(extracted.folder)
-    query = _a_query(cache)
+    query, answer = _a_query(cache)
     run = new_run(cache, HEAD, config.seeds[0], ablate).name
     search = SearchConfig(work=work, offline=True, run=run, query=query, top=5)
     _step(
-        f'3/3  vidret search "{query}" --work {work}',
+        "3/3  " + shlex.join(["vidret", "search", query, *place, "--run", run, "--top", "5"]),
         "videos",
         lambda on_progress: run_search(search, on_progress=on_progress),
         render_search,
+    )
+    show(
+        f"The sentence was written for {answer}, and only its sound tells that clip from its twins."
     )
     seconds = time.monotonic() - started
     show(f'Done in {seconds:.0f} s. Ask for something else: vidret search "..." --work {work}')
@@ -67,9 +73,8 @@ def _step(
     return report
 
 
-def _a_query(cache: FeatureCache) -> str:
-    """The first caption of the test split that only the sound of its clip decides."""
+def _a_query(cache: FeatureCache) -> tuple[str, str]:
+    """The first caption of the test split that only sound decides, and the clip it is about."""
     features = cache.load("test")
-    return next(
-        text for text, kind in zip(features.text, features.kind, strict=True) if kind == "sound"
-    )
+    row = features.kind.index("sound")
+    return features.text[row], features.video_ids[features.owners[row]]

@@ -10,7 +10,13 @@ from vidret.data.errors import BelowThresholdError, ConfigError, VidretError
 from vidret.data.features import SplitFeatures
 from vidret.data.fingerprint import Fingerprint, require_fingerprint
 from vidret.extract.encoders import pick_device
-from vidret.heads.metrics import Ranks, summarize, text_to_video_ranks, video_to_text_ranks
+from vidret.heads.metrics import (
+    RECALLS,
+    Ranks,
+    summarize,
+    text_to_video_ranks,
+    video_to_text_ranks,
+)
 from vidret.heads.retriever import Retriever, score_in_blocks
 from vidret.pipelines.loop import Split
 from vidret.pipelines.runs import find_run, load_weights, read_run
@@ -64,8 +70,6 @@ class EvaluateReport:
         if self.threshold is None:
             return None
         metric, wanted = self.threshold
-        if metric not in self.scores.t2v:
-            raise ConfigError(f"fail_under asks for {metric}: measured are R@1, R@5 and R@10")
         found = self.scores.t2v[metric]
         if found >= wanted:
             return None
@@ -80,6 +84,7 @@ class EvaluateReport:
 
 def run_evaluate(config: EvaluateConfig) -> EvaluateReport:
     """Score a run on a split of its cache, or of another cache of the same features."""
+    _require_measured(config.threshold)
     folder = find_run(config.work, config.run)
     run = read_run(folder)
     cache = FeatureCache.open(config.cache or run.cache)
@@ -131,6 +136,16 @@ def require_same_features(found: Fingerprint, expected: Fingerprint, where: str)
     """
     same_dataset = replace(found, dataset=expected.dataset, dataset_hash=expected.dataset_hash)
     require_fingerprint(same_dataset, expected, where)
+
+
+def _require_measured(threshold: tuple[str, float] | None) -> None:
+    """Refuse a limit on a number that nobody measures."""
+    known = [f"R@{k}" for k in RECALLS]
+    if threshold is not None and threshold[0] not in known:
+        raise ConfigError(
+            f"fail_under asks for {threshold[0]}, and measured are {', '.join(known)}: "
+            "choose one of them"
+        )
 
 
 def _by_kind(ranks: Ranks, kinds: list[str]) -> dict[str, float]:

@@ -76,10 +76,10 @@ def run_extract(config: ExtractConfig, *, on_progress: OnProgress) -> ExtractRep
     encoders = load_encoders(encoder_spec(config))
     fingerprint = describe(dataset, config, encoders)
     folder = config.work / "cache" / f"{_slug(dataset.name)}-f{config.frames}-{fingerprint.digest}"
+    config = _keep_shard_size(config, folder)
     if config.dry_run:
         return _report(config, dataset, folder, _plan(config, dataset, folder, fingerprint), ())
     with cache_lock(folder):
-        config = _keep_shard_size(config, folder)
         plan = _plan(config, dataset, folder, fingerprint)
         entries = list(plan.done)
         if plan.videos or plan.captions:

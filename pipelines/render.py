@@ -148,6 +148,8 @@ def render_search(report: SearchReport, form: str = "table") -> Rendered:
     caption = (
         f"{report.searched:,} clips searched with {report.head}; the parts add up to the score"
     )
+    if report.failed:
+        caption += f"; {report.failed:,} could not be read: see {report.cache / 'failures.md'}"
     if report.truncated:
         caption += "; the query is longer than the model reads, its end was cut"
     columns = ("", "clip", "moment", "score", *names)
@@ -192,7 +194,9 @@ def _moment(hit: Hit) -> str:
 
 def _seconds(time: float) -> str:
     whole, tenth = divmod(round(time * 10), 10)
-    return f"{clock_text(whole).removeprefix('0:')}.{tenth}"
+    hours, minutes, seconds = clock_text(whole).split(":")
+    clock = f"{hours}:{minutes}:{seconds}" if hours != "0" else f"{int(minutes)}:{seconds}"
+    return f"{clock}.{tenth}"
 
 
 def _short(hit: Hit) -> str:

@@ -10,14 +10,26 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from vidret.data.errors import DamagedError, MissingError
+from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
 from vidret.data.fingerprint import Fingerprint
 from vidret.data.publish import publish
 from vidret.heads.catalog import build_retriever
 from vidret.heads.retriever import Retriever
 
 RUN, WEIGHTS, STATE = "run.json", "heads.safetensors", "state.pt"
-FORMAT = 1
+FORMAT = 1  # of the folder of a run
+FIT_SETTINGS = (
+    "epochs",
+    "audio_epochs",
+    "batch_size",
+    "lr",
+    "audio_lr",
+    "weight_decay",
+    "dropout",
+    "hidden",
+    "word_weight_scale",
+    "select_on",
+)
 SOUND = "+cmfi"  # how the name of a head with sound ends
 
 
@@ -39,6 +51,16 @@ def run_name(head: str, seed: int, settings: dict[str, Any], fingerprint: Finger
     """A name that says what was fitted; the same settings on the same cache give the same name."""
     told = json.dumps([settings, fingerprint.digest], sort_keys=True)
     return f"{head}-seed{seed}-{hashlib.sha256(told.encode()).hexdigest()[:6]}"
+
+
+def check_run_name(name: str) -> None:
+    """Refuse a name that is no plain name of a folder.
+
+    Raises:
+        ConfigError: it is empty, hidden, or leads elsewhere.
+    """
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        raise ConfigError(f"name is {name!r}: a run is a folder, so give it a plain name")
 
 
 def write_run(folder: Path, run: Run) -> None:
@@ -78,11 +100,19 @@ def read_run(folder: Path) -> Run:
 
     Raises:
         MissingError: there is none.
+        MismatchError: a newer vidret wrote it.
         DamagedError: it is not as `write_run` writes it.
     """
     path = folder / RUN
     try:
         values = json.loads(path.read_bytes())
+        if values["format"] > FORMAT:
+            raise MismatchError(
+                f"{path} has format {values['format']}, and this vidret reads up to {FORMAT}: "
+                "use the vidret that wrote it, or a newer one"
+            )
+        if missing := sorted({*FIT_SETTINGS} - values["settings"].keys()):
+            raise ValueError(f"settings lack {', '.join(missing)}")
         return Run(
             name=values["name"],
             head=values["head"],
@@ -98,9 +128,9 @@ def read_run(folder: Path) -> Run:
             f"{folder} is no run: make one with `vidret train-heads`, "
             f"or choose one of those in {folder.parent}"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(
-            f"{path} cannot be read ({error}): remove the folder and train again"
+            f"{path} cannot be read ({error!r}): remove the folder and train again"
         ) from error
 
 
@@ -195,7 +225,8 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         return torch.load(path, weights_only=True)
-    except Exception as error:
+    except Exception as error:  # torch names no class for all that can be wrong with a file
+        reason = f"{str(error).partition('. ')[0]} ".splitlines()[0].strip()
         raise DamagedError(
-            f"{path} cannot be read ({error}): remove the folder and train again"
+            f"{path} cannot be read ({reason}): remove the folder and train again"
         ) from error

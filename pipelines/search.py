@@ -46,7 +46,9 @@ class SearchReport:
 
     query: str
     head: str
+    cache: Path
     searched: int
+    failed: int
     truncated: bool
     hits: tuple[Hit, ...]
 
@@ -83,7 +85,9 @@ def run_search(config: SearchConfig, *, on_progress: OnProgress = lambda _: None
     return SearchReport(
         query=config.query,
         head=name,
+        cache=cache.folder,
         searched=len(found),
+        failed=len(cache.failures()),
         truncated=query.truncated,
         hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(best, 1)),
     )

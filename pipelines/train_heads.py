@@ -16,12 +16,14 @@ from vidret.extract.encoders import pick_device
 from vidret.pipelines.loop import AUDIO, VIDEO_TEXT, Fit, OnEpoch, Split, Stage, fit_stage
 from vidret.pipelines.progress import OnProgress, Progress
 from vidret.pipelines.runs import (
+    FIT_SETTINGS,
     RUN,
     SOUND,
     STATE,
     WEIGHTS,
     Run,
     build_head,
+    check_run_name,
     find_run,
     load_state,
     load_weights,
@@ -34,18 +36,6 @@ from vidret.pipelines.runs import (
 from vidret.pipelines.settings import FitConfig, TrainConfig
 
 UNTRAINED = "mean"  # has no weights to fit
-FIT_SETTINGS = (
-    "epochs",
-    "audio_epochs",
-    "batch_size",
-    "lr",
-    "audio_lr",
-    "weight_decay",
-    "dropout",
-    "hidden",
-    "word_weight_scale",
-    "select_on",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +85,7 @@ def run_train(config: TrainConfig, *, on_progress: OnProgress) -> TrainReport:
     """Fit a head, or go on with one that was stopped; a finished one is only reported."""
     folder, run = _choose_run(config)
     cache = FeatureCache.open(run.cache)
+    require_fingerprint(cache.fingerprint, run.fingerprint, str(cache.folder))
     data = load_data(cache, run.settings["select_on"], pick_device(config.device))
     total = sum(stage.epochs for stage in stages_of(run))
     run = fit_run(
@@ -127,8 +118,8 @@ def fit_run(
         on_epoch: told how many epochs are done.
         after: a finished run of the same head without sound, whose first stage this one shares.
     """
-    if (folder / WEIGHTS).exists():
-        return read_run(folder)
+    if (folder / WEIGHTS).exists() and (before := read_run(folder)).complete:
+        return before
     write_run(folder, run)
     device = data.train.owners.device
     stages = stages_of(run, shares_first_stage=after is not None)
@@ -203,8 +194,13 @@ def new_run(cache: FeatureCache, head: str, seed: int, config: FitConfig) -> Run
         history={},
         complete=False,
     )
-    build_head(run)
+    build_head(run, sound=False)
     sound = cache.coverage("train").sound[AudioState.OK]
+    if head.endswith(SOUND) and not run.fingerprint.audio_dim:
+        raise MissingError(
+            f"{cache.folder} was made with --audio none, so {head} has nothing to hear: "
+            f"extract with an encoder of sound, or train {head.removesuffix(SOUND)}"
+        )
     if head.endswith(SOUND) and not sound:
         raise MissingError(
             f"no video of the train split in {cache.folder} has sound, so {head} has nothing to "
@@ -252,6 +248,7 @@ def _choose_run(config: TrainConfig) -> tuple[Path, Run]:
     cache = FeatureCache.open(config.cache or newest_cache(config.work))
     run = new_run(cache, config.head, config.seed, config)
     if config.name is not None:
+        check_run_name(config.name)
         run = replace(run, name=config.name)
     folder = config.work / "runs" / run.name
     if (folder / RUN).exists():

@@ -178,7 +178,7 @@ def _detail_group(scene: Scene, size: int, rng: np.random.Generator) -> list[Cli
         visit = Visit(
             prop=prop, start=start, end=start + seconds / 4, motion=random_prop_motion(rng)
         )
-        whole = Shot(scene=scene, start=0, end=seconds, motion=random_motion(rng))
+        whole = Shot(scene=scene, start=0.0, end=seconds, motion=random_motion(rng))
         captions = _captions(partial(describe_detail, scene, prop, rng))
         clips.append(_clip("detail", (whole,), captions, _unmentioned_sound(rng), rng, visit=visit))
     return clips
@@ -188,7 +188,7 @@ def _sound_group(scene: Scene, size: int, rng: np.random.Generator) -> list[Clip
     """Twins that differ in what is heard; its source is never in the picture."""
     clips = []
     for source in _different(size, scene, rng):
-        whole = Shot(scene=scene, start=0, end=rng.uniform(5, 7), motion=random_motion(rng))
+        whole = Shot(scene=scene, start=0.0, end=rng.uniform(5, 7), motion=random_motion(rng))
         captions = _captions(partial(describe_sound, scene, source, rng))
         clips.append(_clip("sound", (whole,), captions, source, rng))
     return clips

@@ -1,0 +1,321 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from making.planted import write_planted_cache
+from safetensors.torch import load_file
+
+from vidret.data.cache import FeatureCache
+from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
+from vidret.data.manifest import read_manifest, write_manifest
+from vidret.data.shards import read_shard_entry
+from vidret.pipelines.runs import RUN, STATE, WEIGHTS, read_run, write_run
+from vidret.pipelines.settings import TrainConfig
+from vidret.pipelines.train_heads import best_epoch, run_train, stages_of
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return write_planted_cache(tmp_path_factory.mktemp("planted"), splits=SMALL)
+
+
+SMALL = {"train": 16, "val": 8, "test": 8}
+
+
+def settle(work, cache, **changes):
+    settings = {"epochs": 2, "audio_epochs": 2, "batch_size": 8, "lr": 1e-2, "device": "cpu"}
+    return TrainConfig(work=work, cache=cache, **settings | changes)
+
+
+def train(work, cache, *, on_progress=lambda _: None, **changes):
+    return run_train(settle(work, cache, **changes), on_progress=on_progress)
+
+
+def stop_after(epochs):
+    """What an on_progress does to a run that is stopped there."""
+
+    def on_progress(progress):
+        if progress.done == epochs:
+            raise KeyboardInterrupt
+
+    return on_progress
+
+
+def weights(report):
+    return load_file(report.folder / WEIGHTS)
+
+
+def same_bits(first, second):
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
+
+
+def test_a_fit_leaves_a_run_with_its_numbers_and_weights(tmp_path, cache):
+    report = train(tmp_path, cache)
+    run = read_run(report.folder)
+    assert (run, run.complete, run.cache) == (report.run, True, cache)
+    assert {stage: len(epochs) for stage, epochs in run.history.items()} == {
+        "video-text": 2,
+        "audio": 2,
+    }
+    assert sorted(path.name for path in report.folder.iterdir()) == [WEIGHTS, RUN]
+
+
+def test_the_report_says_what_was_fitted_on_what(tmp_path, cache):
+    report = train(tmp_path, cache)
+    split = FeatureCache.open(cache).load("train")
+    assert (report.captions, report.videos) == (len(split.caption_ids), len(split.video_ids))
+    assert report.with_sound == sum(state == "ok" for state in split.audio_state)
+    told = json.loads(json.dumps(report.as_json()))
+    assert told["train"] == {"captions": 32, "videos": 16, "with_sound": 14}
+    assert told["best"]["audio"] in told["history"]["audio"]
+
+
+@pytest.mark.parametrize("head", ["mgfi", "mgfi+cmfi"])
+def test_the_same_command_twice_gives_the_same_bits(tmp_path, cache, head):
+    first = train(tmp_path / "a", cache, head=head)
+    second = train(tmp_path / "b", cache, head=head)
+    assert (first.folder / WEIGHTS).read_bytes() == (second.folder / WEIGHTS).read_bytes()
+    assert (first.folder / RUN).read_text() == (second.folder / RUN).read_text()
+
+
+def test_a_finished_run_is_reported_and_not_trained_again(tmp_path, cache):
+    first = train(tmp_path, cache)
+    before = (first.folder / WEIGHTS).stat().st_mtime_ns
+    epochs = []
+    second = train(tmp_path, cache, on_progress=epochs.append)
+    assert (second, epochs) == (first, [])
+    assert (first.folder / WEIGHTS).stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2, 3, 4])
+def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(tmp_path, cache, stopped_after):
+    whole = train(tmp_path / "whole", cache)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped", cache, on_progress=stop_after(stopped_after))
+    epochs = []
+    resumed = train(tmp_path / "stopped", cache, on_progress=lambda one: epochs.append(one.done))
+    assert epochs == list(range(stopped_after + 1, 5))
+    assert same_bits(weights(resumed), weights(whole))
+    assert resumed.run == whole.run
+
+
+def test_a_run_goes_on_by_its_name(tmp_path, cache):
+    whole = train(tmp_path / "whole", cache)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, cache, on_progress=stop_after(3))
+    resumed = train(tmp_path, None, resume=whole.run.name)
+    assert same_bits(weights(resumed), weights(whole))
+
+
+def test_a_run_killed_between_its_weights_and_its_numbers_keeps_both(tmp_path, cache):
+    whole = train(tmp_path / "whole", cache)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, cache, on_progress=stop_after(4))
+    folder = tmp_path / "runs" / whole.run.name
+    (folder / WEIGHTS).write_bytes((whole.folder / WEIGHTS).read_bytes())
+    assert not read_run(folder).complete
+    assert train(tmp_path, cache).run == whole.run
+
+
+def test_a_run_whose_weights_were_removed_is_fitted_again(tmp_path, cache):
+    first = train(tmp_path, cache)
+    expected = weights(first)
+    (first.folder / WEIGHTS).unlink()
+    assert same_bits(weights(train(tmp_path, cache)), expected)
+
+
+def test_a_run_may_have_a_name(tmp_path, cache):
+    report = train(tmp_path, cache, name="first-try")
+    assert (report.folder.name, read_run(report.folder).name) == ("first-try", "first-try")
+
+
+@pytest.mark.parametrize("change", [{"epochs": 3}, {"seed": 1}, {"head": "s-f"}])
+def test_a_name_that_other_settings_have_is_refused(tmp_path, cache, change):
+    train(tmp_path, cache, head="mgfi", name="mine")
+    with pytest.raises(MismatchError, match=r"run mine was begun with other settings.*--name"):
+        train(tmp_path, cache, **{"head": "mgfi"} | change, name="mine")
+
+
+def test_a_name_that_another_cache_has_is_refused(tmp_path, cache):
+    train(tmp_path, cache, head="mean", name="mine")
+    other = write_planted_cache(tmp_path / "other", splits=SMALL, frames=9)
+    with pytest.raises(MismatchError, match=r"run mine .* frames is 4 there and 9 here"):
+        train(tmp_path, other, head="mean", name="mine")
+
+
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path, cache):
+    with pytest.raises(ConfigError, match="plain name"):
+        train(tmp_path, cache, name="../mine")
+
+
+def test_a_run_does_not_go_on_with_another_cache_in_the_place_of_its_own(tmp_path):
+    folder = write_planted_cache(tmp_path / "planted", splits=SMALL)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, folder, name="mine", on_progress=stop_after(1))
+    manifest = read_manifest(folder)
+    write_manifest(
+        folder, replace(manifest, fingerprint=replace(manifest.fingerprint, decoder="ffmpeg 7"))
+    )
+    with pytest.raises(MismatchError, match="decoder is ffmpeg 7 there and av"):
+        train(tmp_path, None, resume="mine")
+
+
+def test_going_on_with_an_unknown_run_names_the_known_ones(tmp_path, cache):
+    train(tmp_path, cache, head="mean", name="mine")
+    with pytest.raises(MissingError, match="no run 'yours' .* there are mine"):
+        train(tmp_path, cache, resume="yours")
+
+
+def test_a_damaged_state_is_named(tmp_path, cache):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, cache, name="mine", on_progress=stop_after(1))
+    (tmp_path / "runs" / "mine" / STATE).write_bytes(b"cut")
+    with pytest.raises(DamagedError, match=r"state\.pt cannot be read"):
+        train(tmp_path, cache, resume="mine")
+
+
+def test_an_unknown_head_names_the_one_that_was_meant(tmp_path, cache):
+    with pytest.raises(ConfigError, match="did you mean 'mgfi'"):
+        train(tmp_path, cache, head="mgfl")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_without_any_cache_the_error_says_how_to_make_one(tmp_path):
+    with pytest.raises(MissingError, match="vidret extract"):
+        train(tmp_path, None)
+
+
+def test_without_a_named_cache_the_newest_is_taken(tmp_path):
+    folder = write_planted_cache(tmp_path / "cache" / "planted", splits=SMALL)
+    assert train(tmp_path, None, head="mean").run.cache == folder
+
+
+def test_a_cache_is_found_from_any_folder_later(tmp_path, monkeypatch):
+    write_planted_cache(tmp_path / "planted", splits=SMALL)
+    monkeypatch.chdir(tmp_path)
+    report = train(Path("work"), Path("planted"), head="mean")
+    assert report.run.cache == tmp_path / "planted"
+
+
+def test_a_missing_split_names_those_that_there_are(tmp_path, cache):
+    with pytest.raises(ConfigError, match="no split 'valid': choose one of test, train, val"):
+        train(tmp_path, cache, select_on="valid")
+
+
+def test_a_cache_without_a_train_split_is_refused(tmp_path):
+    folder = write_planted_cache(tmp_path / "planted", splits={"all": 8})
+    with pytest.raises(ConfigError, match="no split 'train': choose one of all"):
+        train(tmp_path, folder)
+
+
+def test_a_cache_without_captions_is_refused(tmp_path):
+    folder = write_planted_cache(tmp_path / "planted", splits=SMALL, with_captions=False)
+    with pytest.raises(MissingError, match="split 'train' .* has no captions"):
+        train(tmp_path, folder)
+
+
+def test_a_head_for_sound_needs_videos_with_sound(tmp_path):
+    folder = write_planted_cache(tmp_path / "planted", splits=SMALL, with_sound=False)
+    with pytest.raises(MissingError, match="no video of the train split .* has sound.*train mgfi"):
+        train(tmp_path, folder, head="mgfi+cmfi")
+
+
+def test_a_head_for_sound_needs_sound_that_was_encoded(tmp_path):
+    folder = write_planted_cache(tmp_path / "planted", splits=SMALL)
+    unheard(folder)
+    with pytest.raises(MissingError, match="made with --audio none.*train mgfi"):
+        train(tmp_path, folder, head="mgfi+cmfi")
+    assert train(tmp_path, folder, head="mgfi").run.complete
+
+
+def unheard(folder):
+    """Make of a cache what `--audio none` gives: states of the sound, and no embedding."""
+    manifest = read_manifest(folder)
+    fingerprint = replace(manifest.fingerprint, audio_model="none", audio_dim=0)
+    entries = []
+    for entry in manifest.shards:
+        if entry.kind == "video":
+            with h5py.File(folder / entry.file, "a") as shard:
+                rows = len(shard["ids"])
+                del shard["audio"]
+                shard.create_dataset("audio", data=np.zeros((rows, 0), np.float16))
+        entries.append(read_shard_entry(folder / entry.file))
+    write_manifest(folder, replace(manifest, fingerprint=fingerprint, shards=tuple(entries)))
+
+
+def test_features_that_are_not_finite_are_refused_before_the_fit(tmp_path):
+    folder = write_planted_cache(tmp_path / "planted", splits=SMALL)
+    with h5py.File(folder / "videos-00000.h5", "a") as shard:
+        shard["frames"][3, 1, 2] = np.inf
+    with pytest.raises(DamagedError, match="features of train-3 are not finite"):
+        train(tmp_path, folder)
+
+
+def test_a_head_with_nothing_to_learn_is_ready_at_once(tmp_path, cache):
+    report = train(tmp_path, cache, head="mean")
+    assert (report.best, report.run.history, report.run.complete) == ({}, {}, True)
+
+
+def test_the_mean_can_learn_to_listen(tmp_path, cache):
+    report = train(tmp_path, cache, head="mean+cmfi")
+    assert list(report.run.history) == ["audio"]
+    assert any(name.startswith("audio_head.") for name in weights(report))
+
+
+def test_without_epochs_a_stage_is_passed_over(tmp_path, cache):
+    report = train(tmp_path, cache, audio_epochs=0)
+    assert report.run.history["audio"] == []
+    assert "audio" not in report.best
+
+
+def test_stages_follow_from_the_head(tmp_path, cache):
+    run = train(tmp_path, cache).run
+    names = {
+        head: [stage.name for stage in stages_of(replace(run, head=head))]
+        for head in ("mean", "mean+cmfi", "mgfi", "mgfi+cmfi")
+    }
+    assert names == {
+        "mean": [],
+        "mean+cmfi": ["audio"],
+        "mgfi": ["video-text"],
+        "mgfi+cmfi": ["video-text", "audio"],
+    }
+    shared = stages_of(run, shares_first_stage=True)
+    assert [stage.name for stage in shared] == ["audio"]
+
+
+def test_each_stage_has_its_own_epochs_and_learning_rate(tmp_path, cache):
+    run = train(tmp_path, cache, audio_epochs=1, audio_lr=0.5).run
+    stages = {stage.name: (stage.epochs, stage.lr) for stage in stages_of(run)}
+    assert stages == {"video-text": (2, 1e-2), "audio": (1, 0.5)}
+
+
+def test_the_best_epoch_is_that_of_the_highest_recall_then_of_the_lowest_rank():
+    epochs = [
+        {"epoch": 1, "R@1": 30.0, "MnR": 5.0},
+        {"epoch": 2, "R@1": 40.0, "MnR": 4.0},
+        {"epoch": 3, "R@1": 40.0, "MnR": 3.0},
+        {"epoch": 4, "R@1": 40.0, "MnR": 3.0},
+    ]
+    assert best_epoch(epochs)["epoch"] == 3
+
+
+def test_the_split_that_picks_the_epoch_is_the_one_that_was_asked_for(tmp_path, cache):
+    on_val = train(tmp_path, cache, head="mgfi", select_on="val").run.history["video-text"]
+    on_test = train(tmp_path, cache, head="mgfi", select_on="test").run.history["video-text"]
+    assert [one["loss"] for one in on_val] == [one["loss"] for one in on_test]
+    assert [one["MnR"] for one in on_val] != [one["MnR"] for one in on_test]
+
+
+def test_a_run_that_was_begun_by_hand_is_fitted_to_its_end(tmp_path, cache):
+    """A kill right after run.json was written leaves nothing else."""
+    whole = train(tmp_path / "whole", cache)
+    folder = tmp_path / "runs" / whole.run.name
+    write_run(folder, replace(whole.run, complete=False, history={}))
+    assert same_bits(weights(train(tmp_path, cache)), weights(whole))
