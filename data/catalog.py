@@ -104,5 +104,5 @@ def _how_to_name_a_root(name: str, entry: DatasetEntry) -> str:
     return (
         f'no folder known for dataset "{name}". Put this into ./vidret.toml:\n\n'
         f'[datasets.{name}]\nroot = "/path/to/{name}"   # holds {entry.holds}\n\n'
-        f"or pass --root. What the folder must hold: vidret datasets show {name}"
+        "or pass --root"
     )

@@ -137,11 +137,15 @@ def _metavar(one: Field[Any], wanted: Any) -> str:  # noqa: ANN401 - types are v
         return str(one.metadata["metavar"])
     if one.metadata["choices"]:
         return "|".join(one.metadata["choices"])
-    if get_origin(wanted) is tuple:
-        word = METAVARS[get_args(wanted)[0]]
-        return f"{word},{word}..."
-    members = [member for member in get_args(wanted) or (wanted,) if member is not type(None)]
-    return "|".join(METAVARS[member] for member in members)
+    members = (wanted,) if get_origin(wanted) is tuple else get_args(wanted) or (wanted,)
+    return "|".join(_word(member) for member in members if member is not type(None))
+
+
+def _word(wanted: Any) -> str:  # noqa: ANN401 - types are values here
+    if get_origin(wanted) is not tuple:
+        return METAVARS[wanted]
+    word = METAVARS[get_args(wanted)[0]]
+    return f"{word},{word}..."
 
 
 def _session(context: click.Context) -> Session:

@@ -106,20 +106,14 @@ def read_run(folder: Path) -> Run:
     path = folder / RUN
     try:
         values = json.loads(path.read_bytes())
-        if values["format"] > FORMAT:
-            raise MismatchError(
-                f"{path} has format {values['format']}, and this vidret reads up to {FORMAT}: "
-                "use the vidret that wrote it, or a newer one"
-            )
-        if missing := sorted({*FIT_SETTINGS} - values["settings"].keys()):
-            raise ValueError(f"settings lack {', '.join(missing)}")
+        _require_format(values["format"], path)
         return Run(
             name=values["name"],
             head=values["head"],
             seed=values["seed"],
             cache=Path(values["cache"]),
             fingerprint=Fingerprint.from_json(values["fingerprint"], str(path)),
-            settings=values["settings"],
+            settings={name: values["settings"][name] for name in FIT_SETTINGS},
             history=values["history"],
             complete=values["complete"],
         )
@@ -132,6 +126,14 @@ def read_run(folder: Path) -> Run:
         raise DamagedError(
             f"{path} cannot be read ({error!r}): remove the folder and train again"
         ) from error
+
+
+def _require_format(found: int, path: Path) -> None:
+    if found > FORMAT:
+        raise MismatchError(
+            f"{path} has format {found}, and this vidret reads up to {FORMAT}: "
+            "use the vidret that wrote it, or a newer one"
+        )
 
 
 def newest_run(work: Path) -> Path:

@@ -195,7 +195,9 @@ class TrainConfig(FitConfig):
 
     table: ClassVar[str] = "train-heads"
 
-    head: str = setting("mgfi+cmfi", help="Heads to train, joined by +.")
+    head: str | None = setting(
+        None, help="Head to train; unset takes mgfi+cmfi, or mgfi where there is no sound."
+    )
     seed: int = setting(0, help="Seed of weights, batches and dropout.")
     resume: str | None = setting(None, help="Name of a run to continue.")
     name: str | None = setting(None, help="Name of the new run; unset makes one.")
@@ -214,15 +216,15 @@ class AblateConfig(FitConfig):
 
     table: ClassVar[str] = "ablate"
 
-    heads: tuple[str, ...] = setting(
-        ("mean", "mean-ff", "s-f", "w-f", "mgfi", "w-f+cmfi", "s-f+cmfi", "mgfi+cmfi"),
-        help="Rows of the table, the first one is the base.",
+    heads: tuple[str, ...] | None = setting(
+        None, help="Rows of the table; unset takes the paper's, with sound where there is some."
     )
     seeds: tuple[int, ...] = setting((0, 1, 2), help="Seeds each row is trained with.")
 
     def __post_init__(self) -> None:
         FitConfig.__post_init__(self)
-        check_list("heads", self.heads)
+        if self.heads is not None:
+            check_list("heads", self.heads)
         check_list("seeds", self.seeds)
 
 

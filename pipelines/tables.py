@@ -142,7 +142,7 @@ def _number(text: str) -> bool:
 def _fit(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """Widths of the columns; the widest gives way until the table fits or all are narrow."""
     widths = [
-        max(len(column), *(len(row[place]) for row in rows), 0)
+        max(len(column), *(len(row[place]) for row in rows), 1)
         for place, column in enumerate(columns)
     ]
     room = width - len(GAP) * (len(columns) - 1)

@@ -1,5 +1,6 @@
 """`vidret train-heads`: a cache in, fitted heads out, in two stages as in the paper."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,9 @@ from vidret.pipelines.runs import (
 )
 from vidret.pipelines.settings import FitConfig, TrainConfig
 
+log = logging.getLogger(__name__)
+
+DEFAULT_HEAD = "mgfi"
 UNTRAINED = "mean"  # has no weights to fit
 
 
@@ -195,18 +199,22 @@ def new_run(cache: FeatureCache, head: str, seed: int, config: FitConfig) -> Run
         complete=False,
     )
     build_head(run, sound=False)
-    sound = cache.coverage("train").sound[AudioState.OK]
     if head.endswith(SOUND) and not run.fingerprint.audio_dim:
         raise MissingError(
             f"{cache.folder} was made with --audio none, so {head} has nothing to hear: "
             f"extract with an encoder of sound, or train {head.removesuffix(SOUND)}"
         )
-    if head.endswith(SOUND) and not sound:
+    if head.endswith(SOUND) and not hears(cache):
         raise MissingError(
             f"no video of the train split in {cache.folder} has sound, so {head} has nothing to "
             f"learn from: train {head.removesuffix(SOUND)}"
         )
     return run
+
+
+def hears(cache: FeatureCache) -> bool:
+    """Whether a head for sound has anything to learn from."""
+    return cache.fingerprint.audio_dim > 0 and cache.coverage("train").sound[AudioState.OK] > 0
 
 
 def load_data(cache: FeatureCache, select_on: str, device: torch.device) -> Data:
@@ -246,7 +254,7 @@ def _choose_run(config: TrainConfig) -> tuple[Path, Run]:
         folder = find_run(config.work, config.resume)
         return folder, read_run(folder)
     cache = FeatureCache.open(config.cache or newest_cache(config.work))
-    run = new_run(cache, config.head, config.seed, config)
+    run = new_run(cache, config.head or _default_head(cache), config.seed, config)
     if config.name is not None:
         check_run_name(config.name)
         run = replace(run, name=config.name)
@@ -260,6 +268,13 @@ def _choose_run(config: TrainConfig) -> tuple[Path, Run]:
             )
         require_fingerprint(before.fingerprint, run.fingerprint, f"run {run.name}")
     return folder, run
+
+
+def _default_head(cache: FeatureCache) -> str:
+    if hears(cache):
+        return DEFAULT_HEAD + SOUND
+    log.info("No video of the train split has sound: training %s alone", DEFAULT_HEAD)
+    return DEFAULT_HEAD
 
 
 def _keeper(

@@ -59,7 +59,7 @@ def test_a_dataset_without_a_root_shows_the_lines_for_the_settings():
     assert '\n[datasets.msvd]\nroot = "/path/to/msvd"' in message
     assert "raw-captions.pkl" in message
     assert "--root" in message
-    assert "vidret datasets show msvd" in message
+    assert "or pass --root" in message
 
 
 def test_a_dataset_that_vidret_brings_along_needs_no_root(tmp_path, monkeypatch):

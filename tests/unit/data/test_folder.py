@@ -121,6 +121,16 @@ def test_one_line_is_enough_to_give_a_video_its_split(tmp_path):
     assert [video.split for video in load_folder(tmp_path).videos] == ["test", "all", "all"]
 
 
+def test_a_line_may_say_what_decides_its_caption(tmp_path):
+    make(tmp_path, "a.mp4")
+    write_captions(
+        tmp_path,
+        {"video": "a.mp4", "caption": "x", "kind": "sound"},
+        {"video": "a.mp4", "caption": "y"},
+    )
+    assert [caption.kind for caption in load_folder(tmp_path).captions] == ["sound", ""]
+
+
 def test_two_splits_for_one_video_are_refused(tmp_path):
     make(tmp_path, "a.mp4")
     write_captions(

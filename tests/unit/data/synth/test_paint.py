@@ -95,7 +95,7 @@ def test_no_two_small_things_look_the_same():
 @pytest.mark.parametrize("place", PLACES)
 def test_every_place_moves_with_time(place):
     scene = Scene("red", "circle", place)
-    assert changed(frame(scene, moment=0.0), frame(scene, moment=2.1), by=5) > 50
+    assert changed(frame(scene, AWAY, 0.0), frame(scene, AWAY, 2.1), by=5) > 50
 
 
 def test_a_shape_can_be_turned():

@@ -1,0 +1,99 @@
+"""Every command and example of README.md and docs/ is run as it stands there."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from making.msvd import make_msvd
+
+from vidret.pipelines.cli import cli
+from vidret.pipelines.config_show import check_settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+
+SETTINGS = """
+[extract]
+backbone = "tiny"
+audio = "tiny"
+
+[datasets.msvd]
+root = "msvd"
+
+[train-heads]
+epochs = 1
+audio_epochs = 1
+
+[ablate]
+epochs = 1
+audio_epochs = 1
+
+[finetune]
+epochs = 1
+audio_epochs = 1
+"""
+
+
+def blocks(language: str) -> list[str]:
+    return [
+        body
+        for page in PAGES
+        for name, body in FENCE.findall(page.read_text("utf-8"))
+        if name == language
+    ]
+
+
+def commands(program: str) -> list[str]:
+    lines = [line.split(" #")[0].strip() for body in blocks("") for line in body.splitlines()]
+    return list(dict.fromkeys(line for line in lines if line.startswith(f"{program} ")))
+
+
+def test_the_three_commands_stand_in_the_readme_as_promised():
+    wanted = [
+        "vidret extract --dataset msvd --frames 12",
+        "vidret train-heads",
+        "vidret finetune --e2e",
+    ]
+    assert [line for line in commands("vidret") if line in wanted] == wanted
+
+
+@pytest.mark.xdist_group("readme")
+def test_every_vidret_command_of_the_docs_runs_as_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_msvd(tmp_path / "msvd")
+    (tmp_path / "vidret.toml").write_text(SETTINGS)
+    for line in commands("vidret"):
+        result = CliRunner().invoke(cli, shlex.split(line)[1:])
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+    for example in blocks("python"):
+        exec(compile(example, "docs", "exec"), {})
+
+
+def test_every_make_command_of_the_docs_is_in_the_makefile():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert commands("make")
+    assert {line.split()[1] for line in commands("make")} <= {*targets}
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    assert "make test" in commands("make")
+    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_the_settings_in_the_docs_are_settings(tmp_path):
+    assert blocks("toml")
+    for number, text in enumerate(blocks("toml")):
+        tomllib.loads(text)
+        file = tmp_path / f"{number}.toml"
+        file.write_text(text)
+        assert check_settings((file,), [])
+
+
+def test_every_link_of_the_docs_leads_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8")):
+            assert target.startswith("https://") or (page.parent / target).exists(), (page, target)

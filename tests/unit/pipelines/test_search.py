@@ -1,0 +1,243 @@
+import csv
+import io
+import json
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from making.caches import a_failure
+from making.searchable import SECONDS, SENTENCES, encode_query, write_searchable_cache
+
+from vidret.data.batches import Texts
+from vidret.data.cache import FeatureCache
+from vidret.data.errors import ConfigError, MismatchError, MissingError
+from vidret.pipelines.render import render_search
+from vidret.pipelines.runs import WEIGHTS, load_weights, read_run
+from vidret.pipelines.search import run_search, span_of_moment
+from vidret.pipelines.settings import SearchConfig, TrainConfig
+from vidret.pipelines.tables import show
+from vidret.pipelines.train_heads import run_train
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return write_searchable_cache(tmp_path_factory.mktemp("work") / "cache" / "searchable")
+
+
+@pytest.fixture(scope="module")
+def work(cache):
+    """A work folder with one run, whose sound has its say."""
+    work = cache.parents[1]
+    config = TrainConfig(work=work, cache=cache, epochs=1, audio_epochs=1, batch_size=2, name="run")
+    run_train(config, on_progress=lambda _: None)
+    return work
+
+
+def search(work, query=SENTENCES[1], **settings):
+    return run_search(SearchConfig(work=work, query=query, device="cpu", **settings))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_sentence_finds_the_video_that_shows_it(cache, number, tmp_path):
+    report = search(tmp_path, SENTENCES[number], cache=cache)
+    assert report.hits[0].id == f"v{number}"
+    assert report.hits[0].path == f"/films/clips/v{number}.mp4"
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_moment_is_where_the_sentence_is_shown(work, number):
+    hit = search(work, SENTENCES[number]).hits[0]
+    assert (hit.start, hit.peak, hit.end) == (2.0 * number, 2.0 * number + 1, 2.0 * number + 2)
+
+
+def test_the_mean_of_the_frames_knows_no_moment(cache, tmp_path):
+    hit = search(tmp_path, cache=cache).hits[0]
+    assert (hit.start, hit.end) == (0.0, SECONDS)
+
+
+def test_hits_come_best_first_and_are_numbered(work):
+    hits = search(work).hits
+    assert [hit.rank for hit in hits] == [1, 2, 3, 4]
+    scores = [hit.score for hit in hits]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_the_parts_add_up_to_the_score_of_the_head(work, cache):
+    run = work / "runs" / "run"
+    retriever = load_weights(run, read_run(run)).eval()
+    for hit in search(work).hits:
+        assert set(hit.parts) == {"sentence", "words", "audio"}
+        assert sum(hit.parts.values()) == pytest.approx(hit.score)
+    encoded = encode_query(SENTENCES[1])
+    split = FeatureCache.open(cache).load("val")
+    texts = Texts(
+        sentence=torch.from_numpy(encoded.sentence)[None],
+        words=torch.from_numpy(encoded.words)[None],
+        word_mask=torch.ones(1, len(encoded.words), dtype=torch.bool),
+    )
+    with torch.inference_mode():
+        expected = retriever(texts, split.videos_tensors()).item()
+    (of_val,) = [hit for hit in search(work).hits if hit.id == "v2"]
+    assert of_val.score == pytest.approx(expected, abs=1e-5)
+
+
+def test_every_split_is_searched(work):
+    report = search(work)
+    assert (report.searched, {hit.id for hit in report.hits}) == (4, {"v0", "v1", "v2", "v3"})
+
+
+def test_no_more_is_shown_than_was_asked_for(work):
+    report = search(work, top=2)
+    assert ([hit.rank for hit in report.hits], report.searched) == ([1, 2], 4)
+
+
+def test_equal_scores_come_in_the_order_of_their_names(tmp_path):
+    cache = write_searchable_cache(tmp_path / "searchable")
+    with h5py.File(cache / "videos-00000.h5", "a") as shard:
+        shard["frames"][:] = 0  # a cosine of 0 for all, to the bit
+    assert [hit.id for hit in search(tmp_path, cache=cache).hits] == ["v0", "v1", "v2", "v3"]
+
+
+def test_without_a_run_the_mean_of_the_frames_ranks(cache, tmp_path):
+    report = search(tmp_path, cache=cache)
+    assert (report.head, set(report.hits[0].parts)) == ("mean", {"frames"})
+
+
+def test_without_a_run_the_score_is_clips_own_cosine(cache, tmp_path):
+    hit = search(tmp_path, cache=cache).hits[0]
+    features = FeatureCache.open(cache).load("train")
+    frames = np.asarray(features.frames[1], np.float64)
+    mean = (frames / np.linalg.norm(frames, axis=1, keepdims=True)).mean(0)
+    sentence = encode_query(SENTENCES[1]).sentence
+    cosine = sentence @ mean / np.linalg.norm(sentence) / np.linalg.norm(mean)
+    assert hit.score == pytest.approx(cosine, abs=1e-3)
+
+
+def test_a_run_that_has_not_finished_does_not_rank(cache, tmp_path):
+    config = TrainConfig(work=tmp_path, cache=cache, head="mean", name="begun")
+    (run_train(config, on_progress=lambda _: None).folder / WEIGHTS).unlink()
+    assert search(tmp_path, cache=cache).head == "mean"
+    with pytest.raises(MissingError, match="run begun has not finished"):
+        search(tmp_path, run="begun")
+
+
+def test_the_newest_run_ranks_on_its_own_cache(work):
+    report = search(work)
+    assert (report.head, report.cache) == ("mgfi+cmfi", work / "cache" / "searchable")
+
+
+def test_an_unknown_run_names_the_known_ones(work):
+    with pytest.raises(MissingError, match=r"no run 'walk' .* there are run"):
+        search(work, run="walk")
+
+
+def test_a_cache_of_other_features_is_refused(work, tmp_path):
+    other = write_searchable_cache(tmp_path / "other", decoder="ffmpeg 7")
+    with pytest.raises(MismatchError, match=r"decoder is ffmpeg 7 there and av 18\.1\.0 here"):
+        search(work, cache=other)
+
+
+def test_without_any_cache_the_error_says_how_to_make_one(tmp_path):
+    with pytest.raises(MissingError, match=r"no cache below .* `vidret extract"):
+        search(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_named(work, tmp_path):
+    with pytest.raises(MissingError, match="nowhere is no folder"):
+        search(work, path=tmp_path / "nowhere")
+
+
+def test_an_empty_query_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="query is empty"):
+        search(tmp_path, "  ")
+
+
+def test_a_query_too_long_for_the_model_is_cut_and_said_to_be(work):
+    report = search(work, f"{SENTENCES[1]}, " * 20)
+    assert report.truncated
+    assert "its end was cut" in render_search(report).caption
+    assert not search(work).truncated
+
+
+def test_a_query_of_no_words_still_ranks(work):
+    report = search(work, "<start_of_text>")
+    assert len(report.hits) == 4
+    assert all(np.isfinite(hit.score) for hit in report.hits)
+
+
+def test_videos_that_could_not_be_read_are_mentioned(tmp_path):
+    folder = write_searchable_cache(tmp_path / "searchable", failures=[a_failure(7), a_failure(8)])
+    report = search(tmp_path, cache=folder)
+    assert report.failed == 2
+    assert f"2 could not be read: see {folder / 'failures.md'}" in render_search(report).caption
+
+
+def test_the_table_shows_clip_moment_score_and_parts(work):
+    table = render_search(search(work))
+    assert table.columns == ("", "clip", "moment", "score", "sentence", "words", "audio")
+    assert table.rows[0][1:3] == ("v1", "0:02.0-0:04.0")
+    assert table.caption == "4 clips searched with mgfi+cmfi; the parts add up to the score"
+    assert any(row[1] == "v3 (silent)" for row in table.rows)
+
+
+def test_paths_are_paths_and_nothing_else(work):
+    lines = render_search(search(work), "paths").splitlines()
+    assert lines[0] == "/films/clips/v1.mp4"
+    assert len(lines) == 4
+
+
+def test_csv_reads_back(work):
+    report = search(work)
+    rows = list(csv.DictReader(io.StringIO(render_search(report, "csv"))))
+    assert [row["id"] for row in rows] == [hit.id for hit in report.hits]
+    for row, hit in zip(rows, report.hits, strict=True):
+        assert float(row["score"]) == pytest.approx(hit.score, abs=1e-5)
+        assert float(row["audio"]) == pytest.approx(hit.parts["audio"], abs=1e-5)
+        assert (float(row["start"]), float(row["end"])) == (hit.start, hit.end)
+
+
+def test_json_holds_every_number(work):
+    report = search(work)
+    told = json.loads(json.dumps(report.as_json(), default=str))
+    assert told["hits"][0]["parts"] == report.hits[0].parts
+    assert (told["query"], told["searched"]) == (SENTENCES[1], 4)
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "paths"])
+def test_nothing_found_is_shown_as_nothing(tmp_path, form):
+    cache = write_searchable_cache(tmp_path / "searchable")
+    report = replace(search(tmp_path, cache=cache), hits=(), searched=0)
+    out = io.StringIO()
+    show(render_search(report, form), file=out)
+    assert "v0" not in out.getvalue()
+
+
+TIMES = np.array([1.0, 3.0, 5.0, 7.0])
+
+
+@pytest.mark.parametrize(
+    ("weights", "span"),
+    [
+        ([0.7, 0.1, 0.1, 0.1], (0.0, 2.0, 1.0)),
+        ([0.1, 0.7, 0.1, 0.1], (2.0, 4.0, 3.0)),
+        ([0.1, 0.1, 0.1, 0.7], (6.0, 8.0, 7.0)),
+        ([0.1, 0.5, 0.4, 0.0], (2.0, 6.0, 3.0)),
+        ([0.4, 0.1, 0.5, 0.0], (4.0, 6.0, 5.0)),  # the tall frame beyond a gap is another moment
+        ([0.25, 0.25, 0.25, 0.25], (0.0, 8.0, 1.0)),
+        ([0.2, 0.3, 0.4, 0.1], (2.0, 6.0, 5.0)),  # half the height is 0.25
+    ],
+)
+def test_a_moment_reaches_down_to_half_the_height(weights, span):
+    assert span_of_moment(np.array(weights), TIMES, 8.0) == span
+
+
+def test_one_frame_is_the_whole_video():
+    assert span_of_moment(np.array([1.0]), np.array([2.0]), 4.0) == (0.0, 4.0, 2.0)
+
+
+def test_a_moment_does_not_end_before_its_last_frame():
+    """Some containers say that they are shorter than they are."""
+    weights = np.array([0.1, 0.9])
+    assert span_of_moment(weights, np.array([1.0, 3.0]), 2.5) == (2.0, 3.0, 3.0)
