@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-cache-dir
+# A short PATH: pip asks any rustc it finds for its version, and rustup's makes a folder in HOME.
+NO_RUSTUP := PATH=$(CURDIR)/$(BIN):/usr/bin:/bin
+PIP := $(NO_RUSTUP) $(BIN)/python -m pip --disable-pip-version-check --no-cache-dir
 LINKS := data extract heads pipelines
 
 .DEFAULT_GOAL := help
@@ -20,7 +22,9 @@ dev: $(INSTALLED)  ## Install vidret and its tools into .venv.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "vidret needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 4; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --without-pip $(VENV)
+	@$(NO_RUSTUP) $(BIN)/python -m ensurepip >/dev/null || \
+	    { echo "this Python comes without pip: install it (on Debian: apt install python3-venv)"; exit 4; }
 	$(PIP) install --quiet --constraint constraints.txt torch torchvision "setuptools>=77"
 	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable ".[dev]"
 	mkdir -p .links/vidret

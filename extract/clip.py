@@ -33,6 +33,7 @@ _NO_WEIGHTS = (  # what reading a file raises that holds no weights, or another 
     TypeError,
     ValueError,
     AttributeError,
+    AssertionError,
     StopIteration,
 )
 
@@ -67,11 +68,12 @@ class ClipEncoder(nn.Module):
     def __init__(self, name: str, model: nn.Module, tokenizer: Any, weights: str) -> None:  # noqa: ANN401 - open_clip names no type for it
         super().__init__()
         self.name = name
-        self.model: Any = model.eval()  # open_clip gives models in training mode
+        self.model: Any = model
         self.tokenizer: Any = tokenizer
         self.weights = weights
         self.pixels = _pixels(name, model)
         _check_text_tower(name, model, tokenizer)
+        self.eval()  # open_clip gives models in training mode
 
     @cached_property
     def config(self) -> str:
@@ -130,10 +132,7 @@ class ClipEncoder(nn.Module):
         """Embed captions; words are the tokens strictly between start and end."""
         ids = [self._token_ids(text) for text in texts]
         most = self.tokenizer.context_length - 2
-        tokens = torch.zeros(len(texts), most + 2, dtype=torch.long)
-        for row, own in enumerate(ids):
-            marked = [self.tokenizer.sot_token_id, *own[:most], self.tokenizer.eot_token_id]
-            tokens[row, : len(marked)] = torch.tensor(marked)
+        tokens = self.mark_tokens(ids)
         sentences, words = self.encode_tokens(tokens.to(device))
         sentences, words = sentences.float().cpu(), words.float().cpu()
         encoded = []
@@ -149,6 +148,15 @@ class ClipEncoder(nn.Module):
             )
         return encoded
 
+    def mark_tokens(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        """Captions as `encode_tokens` wants them: cut, between their two marks, padded."""
+        most = self.tokenizer.context_length - 2
+        tokens = torch.zeros(len(ids), most + 2, dtype=torch.long)
+        for row, own in enumerate(ids):
+            marked = [self.tokenizer.sot_token_id, *own[:most], self.tokenizer.eot_token_id]
+            tokens[row, : len(marked)] = torch.tensor(marked)
+        return tokens
+
     def _token_ids(self, text: str) -> list[int]:
         """Tokens of one caption, all of them; the two marks are no words that it may hold.
 
@@ -161,7 +169,7 @@ class ClipEncoder(nn.Module):
 def load_clip(
     spec: str, *, device: torch.device | str = "cpu", offline: bool = True
 ) -> ClipEncoder:
-    """Load `tiny`, `NAME@PATH` or `NAME@TAG` (from the hub, unless offline).
+    """Load `tiny`, `NAME@PATH` or `NAME@TAG` (from the hub, unless offline); NAME may be `tiny`.
 
     Raises:
         ConfigError: open_clip knows no such model, or its preprocessing is not ours.
@@ -176,6 +184,7 @@ def load_clip(
         name, weights = TINY_MODEL, str(TINY_FOLDER / "clip.safetensors")
     else:
         name, _, weights = spec.partition("@")
+        name = _model_name(name)
         _check_name(name, weights, open_clip.list_models())
     is_file = Path(weights).exists()
     if not is_file:
@@ -261,7 +270,7 @@ def _check_activation(name: str, tag: str) -> None:
     if trained == computed:
         return
     twin = f"{name}-quickgelu" if trained else name.removesuffix("-quickgelu")
-    known = tag in open_clip.list_pretrained_tags_by_model(twin)
+    known = twin != name and tag in open_clip.list_pretrained_tags_by_model(twin)
     activations = ("GELU", "QuickGELU")
     raise ConfigError(
         f"the weights {tag} were trained with {activations[trained]}, and {name} computes "

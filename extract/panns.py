@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vidret.data.errors import ConfigError, MissingError
@@ -29,9 +31,10 @@ class SoundEncoder(nn.Module):
     def __init__(self, name: str, model: nn.Module, dim: int, weights: str) -> None:
         super().__init__()
         self.name = name
-        self.model = model.eval()  # in training mode Cnn14 masks its spectrogram at random
+        self.model = model
         self.dim = dim
         self.weights = weights
+        self.eval()  # in training mode Cnn14 masks its spectrogram at random
 
     def encode(self, waveform: Tensor) -> Tensor:
         """Embed a waveform `(sample,)` at 32 kHz: the mean over its windows."""
@@ -51,7 +54,7 @@ def cut_windows(waveform: Tensor) -> list[Tensor]:
 
 
 def load_sound(spec: str, *, device: torch.device | str = "cpu") -> SoundEncoder | None:
-    """Load `tiny` or `Cnn14@PATH`; `none` gives None.
+    """Load `tiny`, `tiny@PATH` or `Cnn14@PATH`; `none` gives None.
 
     Raises:
         ConfigError: there is no such encoder.
@@ -60,14 +63,15 @@ def load_sound(spec: str, *, device: torch.device | str = "cpu") -> SoundEncoder
     name, _, weights = spec.partition("@")
     if spec == NONE:
         return None
-    if spec == TINY:
-        return _load_tiny(device)
+    if name == TINY:
+        return _load_tiny(Path(weights) if weights else None, device)
     if name != CNN14:
         raise ConfigError(f"no sound encoder {spec!r}: give tiny, none or {CNN14}@PATH")
     if not weights:
         raise missing_weights()
+    checkpoint = _read_checkpoint(Path(weights))  # before the model, which takes seconds
     model = cnn14()
-    model.load_state_dict(_read_cnn14(Path(weights), model.state_dict()))
+    _fill(model, checkpoint, Path(weights))
     return SoundEncoder(CNN14, model.to(device), 2048, hash_file(Path(weights)))
 
 
@@ -86,24 +90,28 @@ def missing_weights() -> MissingError:
     )
 
 
-def _load_tiny(device: torch.device | str) -> SoundEncoder:
-    from safetensors.torch import load_file
-
-    verify_weights()
-    path = TINY_FOLDER / "sound.safetensors"
-    weights = load_file(path)
-    model = TinySound(len(weights["tag.bias"]))
-    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+def _load_tiny(path: Path | None, device: torch.device | str) -> SoundEncoder:
+    """The bundled network with its own weights, or with those that a fine-tuning made of them."""
+    if path is None:
+        verify_weights()
+        path = TINY_FOLDER / "sound.safetensors"
+    try:
+        weights = load_file(path)
+        model = TinySound(len(weights["tag.bias"]))
+        model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise MissingError(
+            f"{path} cannot be loaded as weights of the sound encoder tiny ({first_words(error)}): "
+            "give a file that vidret finetune wrote"
+        ) from error
     return SoundEncoder(TINY, model.to(device), EMBEDDING, hash_file(path))
 
 
-def _read_cnn14(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The weights in a file of the form that PANN published, whichever model's they are."""
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        weights: dict[str, Tensor] = checkpoint["model"]
-        wrong = sorted(weights.keys() ^ expected.keys()) or [
-            name for name in expected if weights[name].shape != expected[name].shape
-        ]
+        weights = torch.load(path, map_location="cpu", weights_only=True)["model"]
+        named = {name: tensor for name, tensor in weights.items() if tensor.shape is not None}
     except FileNotFoundError as error:
         raise MissingError(f"{path} is not there: give the file of Cnn14's weights") from error
     except pickle.UnpicklingError as error:
@@ -112,9 +120,17 @@ def _read_cnn14(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
         raise MissingError(
             f"{path} is no checkpoint of Cnn14 ({first_words(error)}): get it again"
         ) from error
+    return named
+
+
+def _fill(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    expected = model.state_dict()
+    wrong = sorted(weights.keys() ^ expected.keys()) or [
+        name for name, tensor in expected.items() if weights[name].shape != tensor.shape
+    ]
     if wrong:
         raise MissingError(f"{path} does not fit Cnn14 (first: {wrong[0]}): get it again")
-    return weights
+    model.load_state_dict(weights)
 
 
 def _refusal(path: Path, error: pickle.UnpicklingError) -> str:

@@ -55,9 +55,10 @@ def dask_client(workers: int) -> Iterator["Client"]:
 async def _end_workers(nannies: Iterable["Nanny"]) -> None:
     """End the processes at once: asked to stop, they would first work through what is begun.
 
-    Nothing is lost by it, since whatever they write appears whole or not at all.
+    Nothing is lost by it, since whatever they write appears whole or not at all. A busy machine may
+    take longer to bury a killed process than we wait, which is no error.
     """
-    await asyncio.gather(*(nanny.close(timeout=0.1) for nanny in nannies))
+    await asyncio.gather(*(nanny.close(timeout=0.1) for nanny in nannies), return_exceptions=True)
 
 
 def dask_setup(_worker: "Worker") -> None:

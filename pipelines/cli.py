@@ -26,6 +26,7 @@ from vidret.pipelines.settings import (
     DemoConfig,
     EvaluateConfig,
     ExtractConfig,
+    FinetuneConfig,
     SearchConfig,
     TrainConfig,
 )
@@ -284,6 +285,28 @@ def train_heads(config: TrainConfig, *, json_progress: bool) -> None:
     with progress_display("train", unit="epochs", json_lines=json_progress) as on_progress:
         report = run_train(config, on_progress=on_progress)
     _publish(report, render_train, as_json=config.json)
+
+
+@cli.command(
+    cls=Command,
+    epilog=examples(
+        "vidret finetune --epochs 10",
+        "vidret finetune --e2e",
+        "vidret finetune --e2e --unfreeze text",
+    ),
+)
+@json_progress_option
+@settings(FinetuneConfig)
+@session_options
+def finetune(config: FinetuneConfig, *, json_progress: bool) -> None:
+    """Go on from a run: its heads alone, or CLIP and the sound network too."""
+    from vidret.pipelines.finetune import run_finetune
+    from vidret.pipelines.progress import progress_display
+    from vidret.pipelines.render import render_finetune
+
+    with progress_display("finetune", unit="epochs", json_lines=json_progress) as on_progress:
+        report = run_finetune(config, on_progress=on_progress)
+    _publish(report, render_finetune, as_json=config.json)
 
 
 @cli.command(

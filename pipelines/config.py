@@ -133,7 +133,15 @@ def read_files(
     """All files of settings that count, the strongest first."""
     named = [read_file(path, cwd=cwd) for path in reversed(config_files)]
     standing = [cwd / "vidret.toml", *([user_file] if user_file else [])]
-    return [*named, *(read_file(path, cwd=cwd) for path in standing if path.is_file())]
+    return [*named, *(read_file(path, cwd=cwd) for path in standing if _is_there(path))]
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file is there; a home that this user may not look into holds none."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
 
 
 def read_file(path: Path, *, cwd: Path) -> SettingsFile:

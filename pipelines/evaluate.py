@@ -19,7 +19,7 @@ from vidret.heads.metrics import (
 )
 from vidret.heads.retriever import Retriever, score_in_blocks
 from vidret.pipelines.loop import Split
-from vidret.pipelines.runs import find_run, load_weights, read_run
+from vidret.pipelines.runs import cache_of_run, find_run, load_weights, read_run
 from vidret.pipelines.settings import EvaluateConfig
 from vidret.pipelines.train_heads import as_split
 
@@ -87,7 +87,7 @@ def run_evaluate(config: EvaluateConfig) -> EvaluateReport:
     _require_measured(config.threshold)
     folder = find_run(config.work, config.run)
     run = read_run(folder)
-    cache = FeatureCache.open(config.cache or run.cache)
+    cache = FeatureCache.open(config.cache or cache_of_run(config.work, run))
     require_same_features(cache.fingerprint, run.fingerprint, str(cache.folder))
     device = pick_device(config.device)
     features = cache.load(config.split)

@@ -18,7 +18,13 @@ from vidret.data.manifest import MANIFEST, Manifest, SplitCount, read_manifest, 
 from vidret.data.publish import publish
 from vidret.data.samples import AudioState, Dataset, Failure
 from vidret.data.shards import ShardEntry, read_failures, read_video_table
-from vidret.data.synth.dataset import draw_clips, load_synth, synth_folder, write_captions
+from vidret.data.synth.dataset import (
+    CAPTIONS_FILE,
+    draw_clips,
+    load_synth,
+    synth_folder,
+    write_captions,
+)
 from vidret.data.synth.script import Clip
 from vidret.extract.clip import missing_weights
 from vidret.extract.decode import decoder_version
@@ -28,6 +34,7 @@ from vidret.extract.plan import Plan, plan_shards
 from vidret.extract.schedule import dask_client, run_tasks
 from vidret.extract.task import TaskSettings, extract_captions, extract_videos
 from vidret.pipelines.progress import OnProgress, Progress
+from vidret.pipelines.runs import encoders_of_run
 from vidret.pipelines.settings import SYNTH, ExtractConfig
 
 if TYPE_CHECKING:
@@ -36,6 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CLIPS_PER_TASK = 8
+RUN_PREFIX = "run:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +80,7 @@ class ExtractReport:
 
 def run_extract(config: ExtractConfig, *, on_progress: OnProgress) -> ExtractReport:
     """Encode what the cache lacks; what is there already stays as it is."""
+    config = with_encoders_of_run(config)
     dataset, undrawn = open_dataset(config)
     encoders = load_encoders(encoder_spec(config))
     fingerprint = describe(dataset, config, encoders)
@@ -98,6 +107,19 @@ def open_dataset(config: ExtractConfig) -> tuple[Dataset, list[Clip]]:
         folder = synth_folder(config.work.absolute(), config.num_clips, config.seed)
         return load_synth(folder, config.num_clips, config.seed)
     return load_dataset(config.dataset, config.root), []
+
+
+def with_encoders_of_run(config: ExtractConfig) -> ExtractConfig:
+    """The same, with the files that `run:NAME` stands for: a fine-tuned run has its own weights.
+
+    Raises:
+        MissingError: there is no such run, or it changed no encoder.
+    """
+    backbone = config.backbone or ""
+    if not backbone.startswith(RUN_PREFIX):
+        return config
+    clip, sound = encoders_of_run(config.work, backbone.removeprefix(RUN_PREFIX))
+    return replace(config, backbone=clip, audio=config.audio or sound)
 
 
 def encoder_spec(config: ExtractConfig) -> EncoderSpec:
@@ -168,7 +190,8 @@ def _extract(
         features_digest=fingerprint.features_digest,
     )
     with dask_client(config.workers) as client:
-        _draw(client, dataset, undrawn, on_progress)
+        if config.dataset == SYNTH:
+            _draw(client, dataset, undrawn, on_progress)
         entries = []
         skipped = len(dataset.videos) - sum(len(shard.videos) for shard in plan.videos)
         progress = Progress(skipped=skipped, total=len(dataset.videos))
@@ -186,19 +209,19 @@ def _draw(
     client: "Client", dataset: Dataset, clips: Sequence[Clip], on_progress: OnProgress
 ) -> None:
     """Draw the clips of the synthetic set that are not there yet."""
-    if not clips:
+    folder = dataset.root
+    if not clips and (folder / CAPTIONS_FILE).exists():
         return
-    folder = dataset.root.absolute()
-    (folder / "videos").mkdir(parents=True, exist_ok=True)
     portions = [
         clips[start : start + CLIPS_PER_TASK] for start in range(0, len(clips), CLIPS_PER_TASK)
     ]
     total, drawn = len(dataset.videos), len(dataset.videos) - len(clips)
     on_progress(Progress(done=drawn, total=total, note="drawing the clips"))
-    for number in run_tasks(client, draw_clips, portions, folder):
-        drawn += number
-        on_progress(Progress(done=drawn, total=total, note="drawing the clips"))
-    write_captions(folder, dataset)
+    with cache_lock(folder), cache_lock(folder / "videos"):  # other frame counts share the clips
+        for number in run_tasks(client, draw_clips, portions, folder):
+            drawn += number
+            on_progress(Progress(done=drawn, total=total, note="drawing the clips"))
+        write_captions(folder, dataset)
 
 
 def _keep_shard_size(config: ExtractConfig, folder: Path) -> ExtractConfig:

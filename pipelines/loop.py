@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 VIDEO_TEXT, AUDIO = "video-text", "audio"
 WARM_UP = 0.1  # of all steps
 MAX_GRADIENT = 1.0
+MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.MultiheadAttention)  # what holds weights that decay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,27 @@ class Stage:
     batch_size: int
     lr: float
     weight_decay: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learner:
+    """What a stage trains, on what, and what picks the best epoch.
+
+    Args:
+        model: every weight to keep and to restore, the retriever's among them.
+        retriever: the heads and the temperature.
+        groups: the weights that learn, as the optimizer takes them.
+        captions: how many of them an epoch has.
+        loss: of a batch of captions, by their rows.
+        measure: text-to-video numbers of the weights as they are.
+    """
+
+    model: nn.Module
+    retriever: Retriever
+    groups: list[dict[str, Any]]
+    captions: int
+    loss: Callable[[Tensor], Tensor]
+    measure: Callable[[], dict[str, float]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,39 +104,89 @@ def fit_stage(
     """
     if stage.name == AUDIO:
         retriever.freeze_video_head()
-    optimizer = torch.optim.AdamW(_groups(retriever, stage), lr=stage.lr)
-    steps = stage.epochs * math.ceil(len(train) / stage.batch_size)
+
+    def loss(rows: Tensor) -> Tensor:
+        rows = rows.to(train.owners.device)
+        owners = train.owners[rows]
+        return info_nce(retriever.logits(train.texts[rows], train.videos[owners]), owners)
+
+    learner = Learner(
+        model=retriever,
+        retriever=retriever,
+        groups=weight_groups(retriever, lr=stage.lr, weight_decay=stage.weight_decay),
+        captions=len(train),
+        loss=loss,
+        measure=lambda: measure(retriever, select),
+    )
+    return fit_learner(learner, stage, seed=seed, on_epoch=on_epoch, resume=resume)
+
+
+def fit_learner(
+    learner: Learner,
+    stage: Stage,
+    *,
+    seed: int,
+    on_epoch: OnEpoch,
+    resume: dict[str, Any] | None = None,
+    from_start: bool = False,
+) -> Fit:
+    """Train whatever a stage trains, and leave the weights of its best epoch in the model.
+
+    Args:
+        learner: changed in place.
+        stage: how many epochs, how large the batches.
+        seed: of batches and dropout.
+        on_epoch: called after each epoch with the progress and the state to save.
+        resume: such a state.
+        from_start: count the weights as they come as epoch 0, which may stay the best.
+    """
+    optimizer = torch.optim.AdamW(learner.groups, lr=stage.lr)
+    steps = stage.epochs * math.ceil(learner.captions / stage.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, steps))
     batches = torch.Generator().manual_seed(seed)
     progress = Fit()
     with torch.random.fork_rng():  # dropout draws from the global generator, and only here
         torch.manual_seed(seed)
         if resume is not None:
-            progress = _restore(resume, retriever, optimizer, schedule, batches)
+            progress = _restore(resume, learner.model, optimizer, schedule, batches)
+        elif from_start:
+            _note(progress, learner, stage)
         while progress.epoch < stage.epochs:
-            loss = _train_epoch(retriever, stage, train, optimizer, schedule, batches)
+            loss = _train_epoch(learner, stage, optimizer, schedule, batches)
             progress.epoch += 1
-            _note(progress, retriever, stage, loss, select)
-            on_epoch(progress, _state(progress, retriever, optimizer, schedule, batches))
+            _note(progress, learner, stage, loss)
+            on_epoch(progress, _state(progress, learner.model, optimizer, schedule, batches))
     if progress.best_weights:
-        retriever.load_state_dict(progress.best_weights)
+        learner.model.load_state_dict(progress.best_weights)
     return progress
 
 
+def weight_groups(module: nn.Module, *, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    """What learns in a module: matrices decay; norms, biases, embeddings and stand-ins do not."""
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for part in module.modules():
+        for weight in part.parameters(recurse=False):
+            is_matrix = isinstance(part, MATRICES) and weight.ndim > 1
+            if weight.requires_grad:
+                (matrices if is_matrix else others).append(weight)
+    return [
+        {"params": matrices, "lr": lr, "weight_decay": weight_decay},
+        {"params": others, "lr": lr, "weight_decay": 0.0},
+    ]
+
+
 def _train_epoch(
-    retriever: Retriever,
+    learner: Learner,
     stage: Stage,
-    train: Split,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     batches: torch.Generator,
 ) -> float:
-    retriever.train()
+    learner.retriever.train()  # and nothing else: encoders stay as they were trained to be used
     total, count = 0.0, 0
-    for rows in _draw(len(train), stage.batch_size, batches):
-        rows = rows.to(train.owners.device)
-        owners = train.owners[rows]
-        loss = info_nce(retriever.logits(train.texts[rows], train.videos[owners]), owners)
+    for rows in _draw(learner.captions, stage.batch_size, batches):
+        loss = learner.loss(rows)
         if not loss.isfinite():
             raise DamagedError(
                 f"the loss of stage {stage.name} is {loss.item()} on captions "
@@ -127,7 +199,7 @@ def _train_epoch(
         )
         optimizer.step()
         schedule.step()
-        retriever.clamp_temperature()
+        learner.retriever.clamp_temperature()
         total, count = total + loss.item() * len(rows), count + len(rows)
     return total / max(1, count)
 
@@ -139,21 +211,6 @@ def _draw(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]
             yield rows
 
 
-def _groups(retriever: Retriever, stage: Stage) -> list[dict[str, Any]]:
-    """What a stage trains: matrices decay; norms, biases, stand-ins and the temperature do not."""
-    matrices: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for module in retriever.modules():
-        for weight in module.parameters(recurse=False):
-            is_matrix = isinstance(module, nn.Linear) and weight.ndim == 2
-            if weight.requires_grad:
-                (matrices if is_matrix else others).append(weight)
-    return [
-        {"params": matrices, "weight_decay": stage.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-
-
 def _share(step: int, steps: int) -> float:
     """The learning rate's share: up over the first tenth, then down a cosine to zero."""
     warm_up = max(1, round(WARM_UP * steps))
@@ -162,17 +219,18 @@ def _share(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
-def _note(progress: Fit, retriever: Retriever, stage: Stage, loss: float, select: Split) -> None:
+def _note(progress: Fit, learner: Learner, stage: Stage, loss: float | None = None) -> None:
     """Measure an epoch, and keep its weights if it is the best so far."""
-    numbers = measure(retriever, select)
+    numbers = learner.measure()
+    losses = {} if loss is None else {"loss": loss}  # before the first epoch there is none
     progress.history.append(
-        {"epoch": progress.epoch, "loss": loss, "tau": retriever.tau.item(), **numbers}
+        {"epoch": progress.epoch, **losses, "tau": learner.retriever.tau.item(), **numbers}
     )
     score = (numbers["R@1"], -numbers["MnR"])
     if progress.best is None or score > progress.best:
         progress.best = score
-        progress.best_weights = _copy(retriever.state_dict())
-    log.debug("%s epoch %d: loss %.4f, R@1 %.2f", stage.name, progress.epoch, loss, score[0])
+        progress.best_weights = _copy(learner.model.state_dict())
+    log.debug("%s epoch %d: R@1 %.2f, loss %s", stage.name, progress.epoch, score[0], loss)
 
 
 def measure(retriever: Retriever, split: Split) -> dict[str, float]:
@@ -183,7 +241,7 @@ def measure(retriever: Retriever, split: Split) -> dict[str, float]:
 
 def _state(
     progress: Fit,
-    retriever: Retriever,
+    model: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     batches: torch.Generator,
@@ -193,7 +251,7 @@ def _state(
         "best": progress.best,
         "best_weights": progress.best_weights,
         "history": progress.history,
-        "weights": retriever.state_dict(),
+        "weights": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
         "batches": batches.get_state(),
@@ -203,12 +261,12 @@ def _state(
 
 def _restore(
     state: dict[str, Any],
-    retriever: Retriever,
+    model: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     batches: torch.Generator,
 ) -> Fit:
-    retriever.load_state_dict(state["weights"])
+    model.load_state_dict(state["weights"])
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     batches.set_state(state["batches"])

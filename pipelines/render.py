@@ -9,7 +9,10 @@ from vidret.pipelines.ablate import AblateReport
 from vidret.pipelines.cache import CacheCheckReport, CacheInfoReport
 from vidret.pipelines.evaluate import EvaluateReport, Setting
 from vidret.pipelines.extract import ExtractReport
+from vidret.pipelines.finetune import FinetuneReport, learning_encoders, origin_of
+from vidret.pipelines.loop import AUDIO, VIDEO_TEXT
 from vidret.pipelines.progress import clock_text
+from vidret.pipelines.runs import Run
 from vidret.pipelines.search import Hit, SearchReport
 from vidret.pipelines.tables import Rendered, Table, mean_std
 from vidret.pipelines.train_heads import TrainReport
@@ -17,6 +20,12 @@ from vidret.pipelines.train_heads import TrainReport
 METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
 DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
 LISTED_FAILURES = 10
+STAGE_HEADS = {VIDEO_TEXT: "the video head and the temperature", AUDIO: "the sound head"}
+ENCODER_NAMES = {
+    "visual": "CLIP's image tower",
+    "text": "CLIP's text tower",
+    "audio": "the sound network",
+}
 
 
 def render_extract(report: ExtractReport) -> Rendered:
@@ -85,6 +94,31 @@ def render_train(report: TrainReport) -> Rendered:
         lines.append("this head has nothing to learn: it is ready as it is")
     lines.append(f"run -> {report.folder}")
     return "\n".join([*lines, f"score it: vidret evaluate --run {report.run.name}"])
+
+
+def render_finetune(report: FinetuneReport) -> Rendered:
+    """What learned at which rate, and the numbers before and after."""
+    run, select_on = report.run, report.run.settings["select_on"]
+    lines = [
+        f"{run.head} from run {origin_of(run).run}, seed {run.seed}: {report.captions:,} captions "
+        f"of {report.videos:,} videos"
+    ]
+    for stage, epoch in report.kept.items():
+        tried = len(run.history[stage]) - 1
+        kept = f"epoch {epoch} of {tried}" if epoch else f"the start: none of {tried} was better"
+        lines.append(f"stage {stage}: {_what_learned(run, stage)}; kept {kept}")
+    if report.kept:
+        lines.append(
+            f"R@1 on {select_on}: {report.before['R@1']:.1f} before, "
+            f"{report.after['R@1']:.1f} after (text to video, {report.after['queries']:.0f} "
+            "queries)"
+        )
+    else:
+        lines.append("this head has nothing to learn: it is as it was")
+    lines.append(f"run -> {report.folder}")
+    if report.extract:
+        lines.append(f"its encoders are its own, so encode anew: {report.extract}")
+    return "\n".join([*lines, f"score it: vidret evaluate --run {run.name}"])
 
 
 def render_evaluate(report: EvaluateReport) -> Rendered:
@@ -182,6 +216,15 @@ def setting_caption(setting: Setting, *, seeds: int) -> str:
     if setting.dropped_captions:
         sentences.append(f"{setting.dropped_captions:,} captions of missing videos left out.")
     return " ".join([*sentences, *(f"Note: {note}." for note in setting.notes)])
+
+
+def _what_learned(run: Run, stage: str) -> str:
+    """The heads and encoders that a stage of a fine-tuning trained, with their learning rates."""
+    parts = [f"{STAGE_HEADS[stage]} (lr {run.settings['lr']:g})"]
+    for encoder in learning_encoders(run, stage):
+        lr = origin_of(run).lr_audio if stage == AUDIO else origin_of(run).lr_clip
+        parts.append(f"{ENCODER_NAMES[encoder]} (lr {lr:g})")
+    return ", ".join(parts)
 
 
 def _sound_line(sound: dict[str, int]) -> str:

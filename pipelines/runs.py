@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from vidret.data.cache import find_caches
 from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
 from vidret.data.fingerprint import Fingerprint
+from vidret.data.manifest import read_manifest
 from vidret.data.publish import publish
 from vidret.heads.catalog import build_retriever
 from vidret.heads.retriever import Retriever
 
 RUN, WEIGHTS, STATE = "run.json", "heads.safetensors", "state.pt"
+CLIP_WEIGHTS, SOUND_WEIGHTS = "clip.safetensors", "sound.safetensors"  # of a run that changed them
 FORMAT = 1  # of the folder of a run
 FIT_SETTINGS = (
     "epochs",
@@ -34,8 +37,39 @@ SOUND = "+cmfi"  # how the name of a head with sound ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a fine-tuned run started from, and what it adds to the settings of other runs.
+
+    Args:
+        run: the name of the run that gave the heads.
+        heads: hash of their weights.
+        fingerprint: of the cache that both began with.
+        backbone: the encoder of frames and words, as the cache's manifest names it.
+        audio: the encoder of sound, likewise.
+        e2e: whether the videos themselves were looked at.
+        unfreeze: the encoders that learn.
+        lr_clip: learning rate of CLIP's towers.
+        lr_audio: learning rate of the sound network.
+    """
+
+    run: str
+    heads: str
+    fingerprint: Fingerprint
+    backbone: str
+    audio: str
+    e2e: bool
+    unfreeze: list[str]
+    lr_clip: float
+    lr_audio: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What `run.json` says; `complete` once the weights lie beside it."""
+    """What `run.json` says; `complete` once the weights lie beside it.
+
+    The fingerprint is that of the features which the weights are made for: a run that changed an
+    encoder is made for other features than the cache it started from holds.
+    """
 
     name: str
     head: str
@@ -45,6 +79,14 @@ class Run:
     settings: dict[str, Any]
     history: dict[str, list[dict[str, float]]]
     complete: bool
+    origin: Origin | None = None
+
+    @property
+    def has_own_encoders(self) -> bool:
+        """Whether its weights are made for other features than it started from."""
+        return self.origin is not None and bool(
+            self.fingerprint.differences(self.origin.fingerprint)
+        )
 
 
 def run_name(head: str, seed: int, settings: dict[str, Any], fingerprint: Fingerprint) -> str:
@@ -76,6 +118,8 @@ def write_run(folder: Path, run: Run) -> None:
         "history": run.history,
         "complete": run.complete,
     }
+    if run.origin is not None:
+        values["origin"] = asdict(run.origin)
     make_folder(folder)
     with publish(folder / RUN) as part:
         part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
@@ -116,6 +160,7 @@ def read_run(folder: Path) -> Run:
             settings={name: values["settings"][name] for name in FIT_SETTINGS},
             history=values["history"],
             complete=values["complete"],
+            origin=_read_origin(values.get("origin"), str(path)),
         )
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingError(
@@ -136,8 +181,8 @@ def _require_format(found: int, path: Path) -> None:
         )
 
 
-def newest_run(work: Path) -> Path:
-    """The finished run that was written last.
+def newest_run(work: Path, *, fine_tuned: bool = True) -> Path:
+    """The finished run that was written last, perhaps leaving out those that were fine-tuned.
 
     Raises:
         MissingError: there is none.
@@ -145,6 +190,8 @@ def newest_run(work: Path) -> Path:
     weights = sorted(
         (work / "runs").rglob(WEIGHTS), key=lambda path: (path.stat().st_mtime_ns, str(path))
     )
+    if not fine_tuned:
+        weights = [path for path in weights if read_run(path.parent).origin is None]
     if not weights:
         raise MissingError(
             f"no finished run below {work / 'runs'}: make one with `vidret train-heads`, "
@@ -169,6 +216,43 @@ def find_run(work: Path, name: str | None) -> Path:
     return folder
 
 
+def cache_of_run(work: Path, run: Run) -> Path:
+    """The cache that a run is scored on: its own, or one made since with the encoders it changed.
+
+    Raises:
+        MismatchError: a newer vidret wrote one of the caches.
+        DamagedError: the manifest of one of them cannot be read.
+    """
+    if not run.has_own_encoders:
+        return run.cache
+    fitting = (
+        folder
+        for folder in find_caches(work)
+        if not read_manifest(folder).fingerprint.differences(run.fingerprint)
+    )
+    return next(fitting, run.cache)
+
+
+def encoders_of_run(work: Path, name: str) -> tuple[str, str]:
+    """The encoders that a fine-tuned run is made for: of pictures and words, and of sound.
+
+    Raises:
+        MissingError: there is no such run, it has not finished, or it changed no encoder.
+    """
+    folder = find_run(work, name)
+    run = read_run(folder)
+    require_finished(folder, run)
+    if run.origin is None or not run.has_own_encoders:
+        raise MissingError(
+            f"run {run.name} changed no encoder, so its features are those of {run.cache}: "
+            f"leave out --backbone run:{run.name}, or make a run with `vidret finetune --e2e`"
+        )
+    return (
+        _with_weights(run.origin.backbone, folder / CLIP_WEIGHTS),
+        _with_weights(run.origin.audio, folder / SOUND_WEIGHTS),
+    )
+
+
 def build_head(run: Run, *, sound: bool = True) -> Retriever:
     """The head of a run before it has learned anything, with or without its head for sound."""
     return build_retriever(
@@ -189,6 +273,19 @@ def save_weights(folder: Path, retriever: Retriever) -> None:
         save_file({name: w.contiguous() for name, w in retriever.state_dict().items()}, part)
 
 
+def require_finished(folder: Path, run: Run) -> None:
+    """Refuse a run without weights.
+
+    Raises:
+        MissingError: there are none.
+    """
+    if not (folder / WEIGHTS).exists():
+        command = "train-heads" if run.origin is None else "finetune"
+        raise MissingError(
+            f"run {run.name} has not finished: go on with `vidret {command} --resume {run.name}`"
+        )
+
+
 def load_weights(folder: Path, run: Run) -> Retriever:
     """The head of a finished run.
 
@@ -196,10 +293,7 @@ def load_weights(folder: Path, run: Run) -> Retriever:
         MissingError: the run has not finished.
         DamagedError: its weights cannot be read, or do not fit its head.
     """
-    if not (folder / WEIGHTS).exists():
-        raise MissingError(
-            f"run {run.name} has not finished: go on with `vidret train-heads --resume {run.name}`"
-        )
+    require_finished(folder, run)
     retriever = build_head(run)
     try:
         retriever.load_state_dict(load_file(folder / WEIGHTS))
@@ -232,3 +326,15 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         raise DamagedError(
             f"{path} cannot be read ({reason}): remove the folder and train again"
         ) from error
+
+
+def _with_weights(encoder: str, weights: Path) -> str:
+    """An encoder as `NAME@PATH` where a run has weights of its own for it."""
+    name = encoder.partition("@")[0]
+    return f"{name}@{weights.absolute()}" if weights.exists() else encoder
+
+
+def _read_origin(values: dict[str, Any] | None, where: str) -> Origin | None:
+    if values is None:
+        return None
+    return Origin(**values | {"fingerprint": Fingerprint.from_json(values["fingerprint"], where)})

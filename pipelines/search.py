@@ -19,7 +19,7 @@ from vidret.heads.retriever import Retriever, parts_in_blocks, scoring
 from vidret.pipelines.evaluate import require_same_features
 from vidret.pipelines.extract import run_extract
 from vidret.pipelines.progress import OnProgress
-from vidret.pipelines.runs import find_run, load_weights, newest_run, read_run
+from vidret.pipelines.runs import cache_of_run, find_run, load_weights, newest_run, read_run
 from vidret.pipelines.settings import ExtractConfig, SearchConfig
 
 ZERO_SHOT = "mean"
@@ -163,7 +163,7 @@ def _choose_run(config: SearchConfig) -> Path | None:
 
 
 def _choose_cache(config: SearchConfig, run_folder: Path | None, on_progress: OnProgress) -> Path:
-    of_run = None if run_folder is None else read_run(run_folder).cache
+    of_run = None if run_folder is None else cache_of_run(config.work, read_run(run_folder))
     if config.path is None:
         return config.cache or of_run or newest_cache(config.work)
     wanted: dict[str, Any] = {}

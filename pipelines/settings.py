@@ -17,6 +17,7 @@ BUNDLED = (SYNTH, "synth-mini")  # datasets that the tiny encoders know
 SYNTH_CLIPS = 540
 REAL_BACKBONE = "ViT-B-32-quickgelu@openai"
 REAL_AUDIO = "Cnn14"
+ENCODERS = ("visual", "text", "audio")  # CLIP's two towers and the sound network
 WordWeightScale = Literal["literal", "sqrt_c", "learnable"]
 
 
@@ -92,7 +93,7 @@ class ExtractConfig(ReportConfig):
     frames: int = setting(12, help="Frames taken from each video.")
     decoder: str = setting("av", help="What reads the videos.", choices=("av", "ffmpeg"))
     backbone: str | None = setting(
-        None, help="Encoder of frames and words: tiny, NAME@PATH or NAME@TAG."
+        None, help="Encoder of frames and words: tiny, NAME@PATH, NAME@TAG or run:NAME."
     )
     audio: str | None = setting(None, help="Encoder of sound: tiny, none or Cnn14@PATH.")
     shard_size: int = setting(16, help="Videos in one shard, which is one task.")
@@ -211,6 +212,71 @@ class TrainConfig(FitConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneConfig(ReportConfig):
+    """Settings of `vidret finetune`; the head and its shape are those of the run it starts from."""
+
+    table: ClassVar[str] = "finetune"
+
+    init: str | None = setting(
+        None, help="Run to start from; unset takes the newest that is not fine-tuned itself."
+    )
+    e2e: bool = setting(
+        default=False, help="Train the encoders too, from the videos themselves (end to end)."
+    )
+    unfreeze: tuple[str, ...] = setting(
+        ("all",),
+        help=f"Encoders that --e2e trains: all, none, or some of {', '.join(ENCODERS)}.",
+    )
+    epochs: int = setting(5, help="Epochs of CLIP and the video head.")
+    audio_epochs: int = setting(5, help="Epochs of the sound network and head, the rest frozen.")
+    batch_size: int = setting(32, help="Captions in one batch.")
+    lr: float = setting(1e-4, help="Learning rate of the heads.")
+    lr_clip: float = setting(1e-6, help="Learning rate of CLIP's towers.")
+    lr_audio: float = setting(5e-5, help="Learning rate of the sound network.")
+    weight_decay: float = setting(0.01, help="Weight decay of AdamW.")
+    select_on: str | None = setting(
+        None, help="Split that picks the epoch; unset takes that of the run it starts from."
+    )
+    seed: int | None = setting(
+        None, help="Seed of batches and dropout; unset takes that of the run it starts from."
+    )
+    pixel_memory: int = setting(
+        4096, help="MiB for decoded frames and sound; what does not fit is decoded every time."
+    )
+    device: str = setting("auto", help="Where to train.", metavar=DEVICES, shared=True)
+    resume: str | None = setting(None, help="Name of a fine-tuning to continue.")
+    name: str | None = setting(None, help="Name of the new run; unset makes one.")
+
+    def __post_init__(self) -> None:
+        Config.__post_init__(self)
+        check_unfreeze(self.unfreeze, e2e=self.e2e)
+        require(self.epochs >= 0, f"epochs is {self.epochs}: give 0 or more")
+        require(self.audio_epochs >= 0, f"audio_epochs is {self.audio_epochs}: give 0 or more")
+        require(
+            self.batch_size >= 2,
+            f"batch_size is {self.batch_size}: in-batch negatives need 2 or more",
+        )
+        for name in ("lr", "lr_clip", "lr_audio"):
+            rate = getattr(self, name)
+            require(rate > 0, f"{name} is {rate}: a learning rate is above 0")
+        require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}: give 0 or more")
+        require(self.pixel_memory >= 0, f"pixel_memory is {self.pixel_memory}: give 0 or more")
+        require(
+            self.resume is None or (self.name is None and self.init is None),
+            f"resume is {self.resume}: a run that continues keeps its name and its start, "
+            "so leave out --name and --init",
+        )
+        check_device(self.device)
+
+    @property
+    def unfrozen(self) -> tuple[str, ...]:
+        """The encoders that learn, in the order in which they are listed."""
+        if not self.e2e:
+            return ()
+        return tuple(one for one in ENCODERS if one in self.unfreeze or "all" in self.unfreeze)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AblateConfig(FitConfig):
     """Settings of `vidret ablate`."""
 
@@ -319,6 +385,7 @@ CONFIGS: dict[str, type[Config]] = {
     ExtractConfig.table: ExtractConfig,
     CacheConfig.table: CacheConfig,
     TrainConfig.table: TrainConfig,
+    FinetuneConfig.table: FinetuneConfig,
     EvaluateConfig.table: EvaluateConfig,
     AblateConfig.table: AblateConfig,
     SearchConfig.table: SearchConfig,
@@ -361,6 +428,20 @@ def check_device(device: str) -> None:
     require(
         re.fullmatch(r"auto|cpu|cuda(:\d+)?", device) is not None,
         f"device is {device!r}: give auto, cpu, cuda or cuda:N",
+    )
+
+
+def check_unfreeze(unfreeze: tuple[str, ...], *, e2e: bool) -> None:
+    """Refuse words that name no encoder, and a choice of encoders where none learns."""
+    check_list("unfreeze", unfreeze)
+    alone = len(unfreeze) == 1 and unfreeze[0] in ("all", "none")
+    require(
+        alone or set(unfreeze) <= set(ENCODERS),
+        f"unfreeze is {','.join(unfreeze)}: give all, none, or some of {', '.join(ENCODERS)}",
+    )
+    require(
+        e2e or unfreeze == ("all",),
+        f"unfreeze is {','.join(unfreeze)}, but only the heads learn here: add --e2e",
     )
 
 

@@ -252,7 +252,12 @@ def _choose_run(config: TrainConfig) -> tuple[Path, Run]:
     """The run to go on with, or the new one that the settings describe."""
     if config.resume is not None:
         folder = find_run(config.work, config.resume)
-        return folder, read_run(folder)
+        run = read_run(folder)
+        if run.origin is not None:
+            raise MismatchError(
+                f"run {run.name} is a fine-tuning: go on with `vidret finetune --resume {run.name}`"
+            )
+        return folder, run
     cache = FeatureCache.open(config.cache or newest_cache(config.work))
     run = new_run(cache, config.head or _default_head(cache), config.seed, config)
     if config.name is not None:

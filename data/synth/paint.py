@@ -43,6 +43,7 @@ class Pose:
 
 COMPANION = Pose(x=0.15, y=0.15, size=0.13)  # far from the lower corners, where things turn up
 
+
 def paint(
     scene: Scene,
     pose: Pose,

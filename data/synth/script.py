@@ -146,12 +146,14 @@ def _divide_scenes(
 ) -> tuple[dict[str, list[Scene]], Iterator[Scene]]:
     """A few scenes of every place that fill clips and are never described; all others."""
     fillers: dict[str, list[Scene]] = {place: [] for place in PLACES}
+    hidden: set[tuple[str, str, str]] = set()
     described = []
     for scene in scenes_of(split, rng):
-        hidden = fillers[scene.place]
-        if scene.companion is None and len(hidden) < SEGMENTS:
-            hidden.append(scene)
-        elif replace(scene, companion=None) not in hidden:
+        look = (scene.colour, scene.shape, scene.place)
+        if scene.companion is None and len(fillers[scene.place]) < SEGMENTS:
+            fillers[scene.place].append(scene)
+            hidden.add(look)
+        elif look not in hidden:
             described.append(scene)
     return fillers, iter(described)
 

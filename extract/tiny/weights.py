@@ -24,6 +24,12 @@ def verify_weights(folder: Path = TINY_FOLDER) -> None:
         for name, expected in sums.items():
             found = xxhash.xxh3_128_hexdigest((folder / name).read_bytes())
             if found != expected:
-                raise DamagedError(f"{folder / name} has other bytes than shipped: install again")
+                raise DamagedError(
+                    f"{folder / name} has other bytes than shipped: install vidret again"
+                )
     except FileNotFoundError as error:
         raise MissingError(f"{error.filename} is not there: install vidret again") from error
+    except (ValueError, AttributeError) as error:
+        raise DamagedError(
+            f"{folder / CHECKSUMS} is no list of checksums ({error}): install vidret again"
+        ) from error

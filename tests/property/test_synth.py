@@ -11,7 +11,7 @@ from vidret.data.synth.world import PROPS, Scene, split_of
 
 sizes = st.integers(FEWEST_CLIPS, 120)
 seeds = st.integers(0, 2**63 - 1)
-slowly = settings(max_examples=6, deadline=None)
+slowly = settings(max_examples=4, deadline=None)
 
 
 def shown(script):

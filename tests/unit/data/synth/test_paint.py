@@ -3,10 +3,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from vidret.data.synth import world
 from vidret.data.synth.paint import HEIGHT, PLACES, PROPS, RGB, SHAPES, WIDTH, Pose, paint
 from vidret.data.synth.script import random_motion, random_prop_motion
 from vidret.data.synth.world import COLOURS, Scene
-from vidret.data.synth import world
 
 MIDDLE = Pose(x=0.5, y=0.45, size=0.3)
 SMALLEST = Pose(x=0.5, y=0.45, size=0.22)

@@ -1,6 +1,7 @@
 import re
 from collections import Counter, defaultdict
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_the_same_seed_gives_the_same_script_and_another_one_does_not():
 
 
 def test_one_clip_fewer_than_the_fewest_is_refused():
-    with pytest.raises(ConfigError, match="53 clips.*ask for 54 or more"):
+    with pytest.raises(ConfigError, match=r"53 clips.*ask for 54 or more"):
         write_script(FEWEST_CLIPS - 1, 0)
 
 
@@ -181,7 +182,7 @@ def test_the_captions_of_a_set_open_in_many_ways(script):
 
 def test_the_number_of_a_clip_says_nothing_about_its_kind(script):
     test = [clip.kind for clip in script if clip.split == "test"]
-    changes = sum(one != other for one, other in zip(test, test[1:], strict=False))
+    changes = sum(one != other for one, other in pairwise(test))
     assert changes > len(test) / 3
 
 

@@ -1,0 +1,61 @@
+"""A small cache whose videos are there too: some of the bundled clips, in splits of their own."""
+
+import json
+import shutil
+from pathlib import Path
+
+from vidret.data.catalog import load_dataset
+from vidret.data.manifest import write_manifest
+from vidret.data.synth.dataset import CAPTIONS_FILE, MINI_FOLDER
+from vidret.extract.encoders import load_encoders
+from vidret.extract.task import TaskSettings, extract_captions, extract_videos
+from vidret.pipelines.extract import _manifest, _plan, describe, encoder_spec
+from vidret.pipelines.settings import ExtractConfig
+
+CLIPS = {"train": (0, 3, 6, 7, 12, 13), "val": (1, 4, 8, 14)}  # some of each kind
+FRAMES = 3
+
+
+def copy_clips(folder: Path) -> Path:
+    """A folder of videos and captions as a user would have it."""
+    (folder / "videos").mkdir(parents=True)
+    names = sorted(path.name for path in (MINI_FOLDER / "videos").iterdir())
+    split_of = {names[number]: split for split, own in CLIPS.items() for number in own}
+    for name in split_of:
+        shutil.copy(MINI_FOLDER / "videos" / name, folder / "videos" / name)
+    lines = []
+    for line in (MINI_FOLDER / CAPTIONS_FILE).read_text().splitlines():
+        row = json.loads(line)
+        if split := split_of.get(Path(row["video"]).name):
+            lines.append(json.dumps(row | {"split": split}) + "\n")
+    (folder / CAPTIONS_FILE).write_text("".join(lines))
+    return folder
+
+
+def write_filmed_cache(work: Path, videos: Path, *, backbone="tiny", audio="tiny") -> Path:
+    """What `vidret extract` makes of a folder, without a process beside this one."""
+    config = ExtractConfig(
+        work=work,
+        dataset=f"folder:{videos}",
+        frames=FRAMES,
+        backbone=backbone,
+        audio=audio,
+        device="cpu",
+    )
+    dataset = load_dataset(config.dataset, None)
+    fingerprint = describe(dataset, config, load_encoders(encoder_spec(config)))
+    folder = work / "cache" / f"filmed-{fingerprint.digest}"
+    folder.mkdir(parents=True)
+    settings = TaskSettings(
+        folder=folder,
+        root=dataset.root,
+        frames=FRAMES,
+        decoder=config.decoder,
+        encoders=encoder_spec(config),
+        features_digest=fingerprint.features_digest,
+    )
+    plan = _plan(config, dataset, folder, fingerprint)
+    entries = [extract_videos(shard, settings) for shard in plan.videos]
+    entries += [extract_captions(shard, settings) for shard in plan.captions]
+    write_manifest(folder, _manifest(config, dataset, fingerprint, entries, complete=True))
+    return folder

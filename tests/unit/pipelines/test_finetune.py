@@ -1,0 +1,497 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from making.filmed import CLIPS, copy_clips, write_filmed_cache
+from safetensors.torch import load_file
+
+from vidret.data.cache import FeatureCache
+from vidret.data.errors import ConfigError, MismatchError, MissingError
+from vidret.extract.clip import hash_file, load_clip
+from vidret.extract.panns import load_sound
+from vidret.pipelines.evaluate import run_evaluate
+from vidret.pipelines.finetune import (
+    _dataset_options,
+    _load_encoders,
+    _prepare,
+    make_learner,
+    plan_stages,
+    run_finetune,
+)
+from vidret.pipelines.loop import AUDIO, VIDEO_TEXT, fit_learner, fit_stage
+from vidret.pipelines.render import render_finetune
+from vidret.pipelines.runs import (
+    CLIP_WEIGHTS,
+    RUN,
+    SOUND_WEIGHTS,
+    STATE,
+    WEIGHTS,
+    encoders_of_run,
+    load_weights,
+    read_run,
+)
+from vidret.pipelines.settings import EvaluateConfig, FinetuneConfig, TrainConfig
+from vidret.pipelines.train_heads import run_train
+
+INIT = "heads"
+QUIET = {"device": "cpu", "batch_size": 8}
+
+
+def quiet(_):
+    """No progress to show."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Videos, their cache, and a run on it: only to look at."""
+    folder = tmp_path_factory.mktemp("filmed")
+    cache = write_filmed_cache(folder / "work", copy_clips(folder / "clips"))
+    config = TrainConfig(
+        work=folder / "work", cache=cache, name=INIT, epochs=2, audio_epochs=2, **QUIET
+    )
+    run_train(config, on_progress=quiet)
+    return folder / "work"
+
+
+@pytest.fixture
+def work(tmp_path, made):
+    """A work folder of one's own with that cache and that run."""
+    shutil.copytree(made, tmp_path / "work")
+    return tmp_path / "work"
+
+
+def settle(work, **changes):
+    """One epoch each, at rates that show at once, picked where they are sure to show."""
+    settings = {"e2e": True, "epochs": 1, "audio_epochs": 1, "lr": 1e-3, "lr_clip": 1e-4}
+    return FinetuneConfig(
+        work=work, **settings | {"lr_audio": 1e-3, "select_on": "train"} | QUIET | changes
+    )
+
+
+def finetune(work, *, on_progress=quiet, **changes):
+    return run_finetune(settle(work, **changes), on_progress=on_progress)
+
+
+def start(work, **changes):
+    """A fine-tuning before its first epoch: its run, and all that it would train."""
+    from vidret.pipelines.finetune import _new_run
+
+    config = settle(work, **changes)
+    run = _new_run(config)
+    cache = FeatureCache.open(run.cache)
+    return run, _prepare(config, run, cache, cache.load("train"), cache.load("train"))
+
+
+def stage_of(run, name):
+    return next(stage for stage in plan_stages(run) if stage.name == name)
+
+
+def tensors(tuning):
+    """Every tensor that could change, copied, by the part it belongs to."""
+    clip, sound = tuning.encoders.clip.model, tuning.encoders.sound.model
+    parts = {"heads": tuning.retriever, "clip": clip, "sound": sound}
+    return {
+        f"{part}.{name}": tensor.clone()
+        for part, module in parts.items()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def part_of(name):
+    """What a tensor belongs to, by its name alone: apart from how the code tells it."""
+    if name.startswith("heads.audio_head."):
+        return "sound head"
+    if name.startswith("heads."):
+        return "video head"
+    if name == "clip.logit_scale" or name.startswith("sound.tag."):
+        return "nothing that counts"
+    if ".running_" in name or name.endswith("num_batches_tracked"):
+        return "statistics"
+    if name.startswith("clip."):
+        return "visual" if name.startswith("clip.visual.") else "text"
+    return "audio"
+
+
+def files(folder):
+    return {path.name: hash_file(path) for path in folder.glob("*.safetensors")}
+
+
+def stop_after(epochs):
+    def on_progress(progress):
+        if progress.done == epochs:
+            raise KeyboardInterrupt
+
+    return on_progress
+
+
+@pytest.mark.parametrize(
+    ("unfreeze", "stage", "expected"),
+    [
+        (("all",), VIDEO_TEXT, {"video head", "visual", "text"}),
+        (("visual", "audio"), VIDEO_TEXT, {"video head", "visual"}),
+        (("text", "audio"), VIDEO_TEXT, {"video head", "text"}),
+        (("all",), AUDIO, {"sound head", "audio"}),
+    ],
+)
+def test_a_stage_changes_the_unfrozen_tensors_and_no_other(work, unfreeze, stage, expected):
+    run, tuning = start(work, unfreeze=unfreeze, lr_clip=1e-3)
+    learner = make_learner(run, stage_of(run, stage), tuning)
+    before = tensors(tuning)
+    optimizer = torch.optim.AdamW(learner.groups)
+    learner.loss(torch.arange(16)).backward()
+    optimizer.step()
+    changed = {name for name, now in tensors(tuning).items() if not torch.equal(now, before[name])}
+    assert changed == {name for name in before if part_of(name) in expected}
+
+
+@pytest.mark.parametrize("stage", [VIDEO_TEXT, AUDIO])
+def test_gradients_reach_every_weight_that_learns_and_no_other(work, stage):
+    run, tuning = start(work)
+    learner = make_learner(run, stage_of(run, stage), tuning)
+    learner.loss(torch.arange(16)).backward()
+    learning = {id(weight) for group in learner.groups for weight in group["params"]}
+    clip, sound = tuning.encoders.clip, tuning.encoders.sound
+    weights = [weight for one in (tuning.retriever, clip, sound) for weight in one.parameters()]
+    assert len(learning) > 50 if stage == VIDEO_TEXT else len(learning) > 10
+    assert {id(weight) for weight in weights if weight.grad is not None} == learning
+
+
+def test_each_part_learns_at_its_own_rate(work):
+    run, tuning = start(work, lr=1e-4, lr_clip=1e-6, lr_audio=5e-5)
+
+    def rates(stage):
+        learner = make_learner(run, stage_of(run, stage), tuning)
+        names = {id(w): f"heads.{name}" for name, w in tuning.retriever.named_parameters()}
+        names |= {
+            id(w): f"clip.{name}" for name, w in tuning.encoders.clip.model.named_parameters()
+        }
+        names |= {
+            id(w): f"sound.{name}" for name, w in tuning.encoders.sound.model.named_parameters()
+        }
+        return {
+            (part_of(names[id(weight)]), group["lr"])
+            for group in learner.groups
+            for weight in group["params"]
+        }
+
+    assert rates(VIDEO_TEXT) == {("video head", 1e-4), ("visual", 1e-6), ("text", 1e-6)}
+    assert rates(AUDIO) == {("sound head", 1e-4), ("audio", 5e-5)}
+
+
+def test_matrices_of_the_towers_decay_and_norms_and_embeddings_do_not(work):
+    run, tuning = start(work)
+    learner = make_learner(run, stage_of(run, VIDEO_TEXT), tuning)
+    decay = {id(w): group["weight_decay"] for group in learner.groups for w in group["params"]}
+    clip = tuning.encoders.clip.model
+    block = clip.visual.transformer.resblocks[0]
+    decayed = (clip.visual.conv1.weight, block.attn.in_proj_weight, block.mlp.c_fc.weight)
+    spared = (block.ln_1.weight, block.mlp.c_fc.bias, clip.token_embedding.weight)
+    assert [decay[id(weight)] for weight in decayed] == [0.01] * 3
+    assert [decay[id(weight)] for weight in spared] == [0.0] * 3
+
+
+def test_untouched_encoders_give_what_the_cache_holds(work):
+    _, tuning = start(work)
+    live = replace(tuning.train, live=frozenset(("visual", "text", "audio")))
+    cached, anew = live.cached, live.encode()
+    assert cached.videos.audio_mask.any()
+    close = {"rtol": 2e-3, "atol": 2e-3}  # float16 may round the other way
+    torch.testing.assert_close(anew.texts.sentence, cached.texts.sentence, **close)
+    torch.testing.assert_close(anew.texts.words, cached.texts.words, **close)
+    torch.testing.assert_close(anew.videos.frames, cached.videos.frames, **close)
+    heard = cached.videos.audio_mask
+    torch.testing.assert_close(anew.videos.audio[heard], cached.videos.audio[heard], **close)
+
+
+def test_a_batch_pairs_each_caption_with_its_own_video(work):
+    _, tuning = start(work)
+    rows = torch.tensor([9, 0, 1, 20, 0])  # some of one video, one of them twice
+    live = replace(tuning.train, live=frozenset(("visual", "text", "audio")))
+    texts, videos = live.batch(rows)
+    close = {"rtol": 2e-3, "atol": 2e-3}
+    cached = tuning.train.cached
+    torch.testing.assert_close(videos.frames, cached.videos[cached.owners[rows]].frames, **close)
+    torch.testing.assert_close(texts.sentence, cached.texts.sentence[rows], **close)
+    assert videos.frames.requires_grad
+    assert texts.words.requires_grad
+
+
+def test_frozen_encoders_leave_nothing_but_the_training_of_the_heads(work):
+    """The bits of the loop that train-heads runs on the cache, from the same weights."""
+    finished = finetune(work, e2e=True, unfreeze=("none",), epochs=3, audio_epochs=2)
+    heads = finetune(work, e2e=False, epochs=3, audio_epochs=2)
+    assert files(finished.folder) == files(heads.folder)
+    assert finished.kept[VIDEO_TEXT] > 0
+    run, tuning = start(work, e2e=False, epochs=3)
+    stage, kept = stage_of(run, VIDEO_TEXT), []
+    retriever = tuning.retriever
+    retriever.audio_head = None
+    fit_stage(
+        retriever,
+        stage,
+        tuning.train.cached,
+        tuning.train.cached,
+        seed=run.seed,
+        on_epoch=lambda _, state: kept.append({n: w.clone() for n, w in state["weights"].items()}),
+    )
+    expected = kept[finished.kept[VIDEO_TEXT] - 1]
+    weights = load_file(finished.folder / WEIGHTS)
+    assert all(torch.equal(weights[name], weight) for name, weight in expected.items())
+
+
+def test_a_fine_tuning_leaves_a_run_with_the_weights_that_changed(work):
+    report = finetune(work, epochs=2)
+    names = {path.name for path in report.folder.iterdir()}
+    assert names == {WEIGHTS, RUN, CLIP_WEIGHTS, SOUND_WEIGHTS}
+    assert (report.kept[VIDEO_TEXT] > 0, report.kept[AUDIO] > 0) == (True, True)
+    run = read_run(report.folder)
+    assert (run, run.complete) == (report.run, True)
+    assert run.fingerprint.backbone_weights == hash_file(report.folder / CLIP_WEIGHTS)
+    assert run.fingerprint.audio_weights == hash_file(report.folder / SOUND_WEIGHTS)
+    assert run.origin.run == INIT
+    assert run.origin.fingerprint == FeatureCache.open(run.cache).fingerprint
+    assert run.origin.heads == hash_file(work / "runs" / INIT / WEIGHTS)
+
+
+def test_weights_are_kept_in_float32(work):
+    """In float16 a step of 1e-6 would vanish."""
+    report = finetune(work, lr_clip=1e-6, audio_epochs=0)
+    now = load_file(report.folder / CLIP_WEIGHTS)["visual.conv1.weight"]
+    moved = now - load_clip("tiny").model.visual.conv1.weight
+    assert (now.dtype, bool(moved.any())) == (torch.float32, True)
+    assert moved.abs().max() < 2e-5
+
+
+def test_the_result_is_never_worse_than_the_start(work):
+    report = finetune(work, lr=0.5, lr_clip=0.5, lr_audio=0.5, select_on="val")
+    assert report.kept == {VIDEO_TEXT: 0, AUDIO: 0}
+    assert report.before == report.after
+    assert files(report.folder) == files(work / "runs" / INIT)
+    assert not report.run.has_own_encoders
+    before = EvaluateConfig(work=work, run=INIT, split="val", device="cpu")
+    assert report.before["R@1"] == run_evaluate(before).scores.t2v["R@1"]
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2, 3])
+def test_one_that_was_stopped_goes_on_to_the_same_bits(work, tmp_path, stopped_after):
+    options = {"epochs": 2, "audio_epochs": 1}
+    whole = finetune(work, **options)
+    other = shutil.copytree(work, tmp_path / "other", ignore=shutil.ignore_patterns("e2e-*"))
+    with pytest.raises(KeyboardInterrupt):
+        finetune(other, on_progress=stop_after(stopped_after), **options)
+    assert (other / "runs" / whole.run.name / STATE).exists()
+    epochs = []
+    resumed = finetune(other, on_progress=lambda one: epochs.append(one.done), **options)
+    assert epochs == list(range(stopped_after + 1, 4))
+    assert files(resumed.folder) == files(whole.folder)
+    assert len(files(whole.folder)) == 3
+    assert resumed.run.history == whole.run.history
+
+
+def test_one_that_was_stopped_goes_on_by_its_name(work):
+    with pytest.raises(KeyboardInterrupt):
+        finetune(work, name="mine", on_progress=stop_after(1))
+    with pytest.raises(MissingError, match="finetune --resume mine"):
+        load_weights(work / "runs" / "mine", read_run(work / "runs" / "mine"))
+    config = FinetuneConfig(work=work, resume="mine", device="cpu")
+    assert run_finetune(config, on_progress=quiet).run.complete
+
+
+def test_the_same_command_again_reports_and_trains_nothing(work):
+    first = finetune(work, e2e=False)
+    epochs = []
+    assert finetune(work, e2e=False, on_progress=epochs.append) == first
+    assert epochs == []
+
+
+def test_decoding_for_every_batch_gives_the_same_bits(work, tmp_path):
+    other = shutil.copytree(work, tmp_path / "other")
+    kept, decoded = finetune(work), finetune(other, pixel_memory=0)
+    assert files(kept.folder) == files(decoded.folder)
+
+
+def test_footage_keeps_no_more_than_it_may(work):
+    run, tuning = start(work)
+    footage, features = tuning.train.source.footage, tuning.train.source.features
+    shot = footage.fetch(features, [0])[0]
+    assert footage.fetch(features, [0])[0] is shot
+    footage.room = shot.bytes - 1
+    others = footage.fetch(features, [1, 0, 1])
+    assert others[1] is shot
+    assert len(footage.kept) == 1
+    assert torch.equal(others[0].pictures, others[2].pictures)
+
+
+def test_a_missing_video_is_named_with_the_folder_it_belongs_to(work, monkeypatch):
+    config = settle(work)
+    run = start(work)[0]
+    cache = FeatureCache.open(run.cache)
+    cache.manifest.settings["root"] = "/elsewhere"
+    train = cache.load("train")
+    with pytest.raises(MissingError, match=rf"/elsewhere/{train.paths[0]} is not there.*--e2e"):
+        _prepare(config, run, cache, train, train)
+
+
+def test_a_video_that_is_another_one_now_is_refused(work):
+    _, tuning = start(work)
+    source = tuning.train.source
+    source.features.indices[0] += 1
+    with pytest.raises(MismatchError, match="other frames or sound than when it was cached"):
+        source.footage.fetch(source.features, [0])
+
+
+def test_text_alone_learns_without_the_videos(work):
+    config = settle(work, unfreeze=("text",))
+    run = start(work, unfreeze=("text",))[0]
+    cache = FeatureCache.open(run.cache)
+    cache.manifest.settings["root"] = "/elsewhere"
+    tuning = _prepare(config, run, cache, cache.load("train"), cache.load("val"))
+    stage = stage_of(run, VIDEO_TEXT)
+    fit = fit_learner(
+        make_learner(run, stage, tuning), stage, seed=0, on_epoch=lambda *_: None, from_start=True
+    )
+    assert [epoch["epoch"] for epoch in fit.history] == [0, 1]
+
+
+def test_a_cache_of_another_decoder_is_refused(work):
+    cache = FeatureCache.open(start(work)[0].cache)
+    older = replace(cache.fingerprint, decoder="av 0")
+    cache = replace(cache, manifest=replace(cache.manifest, fingerprint=older))
+    with pytest.raises(MismatchError, match="decoder is av 0 there"):
+        _load_encoders(settle(work), cache, sound=True)
+
+
+def test_without_a_finished_run_the_command_that_makes_one_is_named(tmp_path):
+    with pytest.raises(MissingError, match="vidret train-heads") as error:
+        finetune(tmp_path)
+    assert error.value.exit_code == 4
+
+
+def test_a_run_to_start_from_must_be_there(work):
+    with pytest.raises(MissingError, match="no run 'yours'.*heads"):
+        finetune(work, init="yours")
+
+
+def test_without_init_the_newest_run_that_is_not_fine_tuned_is_taken(work):
+    first = finetune(work, e2e=False)
+    assert (first.run.origin.run, finetune(work, e2e=False, seed=1).run.origin.run) == (INIT, INIT)
+    again = finetune(work, e2e=False, init=first.run.name)
+    assert again.run.origin.run == first.run.name
+    assert again.before["MnR"] == first.after["MnR"]
+
+
+def test_a_name_that_other_settings_have_is_refused(work):
+    finetune(work, e2e=False, name="mine")
+    with pytest.raises(MismatchError, match=r"run mine was begun with other settings.*--name"):
+        finetune(work, e2e=False, name="mine", epochs=2)
+    with pytest.raises(MismatchError, match="run heads is no fine-tuning|begun with other"):
+        finetune(work, e2e=False, name=INIT)
+
+
+def test_each_command_resumes_its_own_runs_alone(work):
+    finetune(work, e2e=False, name="mine")
+    with pytest.raises(MismatchError, match="vidret finetune --resume mine"):
+        run_train(TrainConfig(work=work, resume="mine"), on_progress=quiet)
+    with pytest.raises(MismatchError, match="vidret train-heads --resume heads.*--init heads"):
+        run_finetune(FinetuneConfig(work=work, resume=INIT), on_progress=quiet)
+
+
+def test_one_whose_start_was_trained_again_is_refused(work):
+    with pytest.raises(KeyboardInterrupt):
+        finetune(work, name="mine", on_progress=stop_after(1))
+    shutil.rmtree(work / "runs" / INIT)
+    cache = read_run(work / "runs" / "mine").cache
+    config = TrainConfig(work=work, cache=cache, name=INIT, epochs=1, audio_epochs=1, **QUIET)
+    run_train(config, on_progress=quiet)
+    with pytest.raises(MismatchError, match="heads was trained again since mine began"):
+        run_finetune(FinetuneConfig(work=work, resume="mine", device="cpu"), on_progress=quiet)
+
+
+def test_clip_learns_below_a_head_that_cannot(work):
+    cache = read_run(work / "runs" / INIT).cache
+    run_train(TrainConfig(work=work, cache=cache, head="mean", name="mean"), on_progress=quiet)
+    report = finetune(work, init="mean", epochs=2)
+    assert list(report.run.history) == [VIDEO_TEXT]
+    assert report.after["MnR"] <= report.before["MnR"]
+    assert finetune(work, init="mean", e2e=False).run.history == {}
+
+
+def test_the_old_cache_is_refused_and_a_new_one_gives_the_numbers_that_were_reported(work):
+    report = finetune(work, epochs=2, select_on="val", name="mine", lr_clip=3e-4)
+    config = EvaluateConfig(work=work, run="mine", split="val", device="cpu")
+    assert report.run.has_own_encoders
+    with pytest.raises(MismatchError, match="backbone_weights") as error:
+        run_evaluate(config)
+    assert error.value.exit_code == 5
+    backbone, audio = encoders_of_run(work, "mine")
+    videos = Path(FeatureCache.open(report.run.cache).manifest.settings["root"])
+    made = write_filmed_cache(work, videos, backbone=backbone, audio=audio)
+    assert FeatureCache.open(made).fingerprint == report.run.fingerprint
+    found = run_evaluate(config).scores.t2v  # finds the new cache by itself
+    assert {name: report.after[name] for name in found} == pytest.approx(found, abs=1e-9)
+
+
+def test_only_a_run_that_changed_an_encoder_is_a_backbone(work):
+    heads = finetune(work, e2e=False).run.name
+    for name in (INIT, heads):
+        with pytest.raises(
+            MissingError, match=f"run {heads if name == heads else INIT} changed no"
+        ):
+            encoders_of_run(work, name)
+
+
+def test_a_sound_network_with_weights_of_its_own_is_told_from_the_bundled_one(work):
+    report = finetune(work)
+    path = report.folder / SOUND_WEIGHTS
+    own, bundled = load_sound(f"tiny@{path}"), load_sound("tiny")
+    assert (own.name, own.dim, own.weights) == ("tiny", bundled.dim, hash_file(path))
+    assert own.weights != bundled.weights
+    path.write_bytes(b"cut")
+    with pytest.raises(MissingError, match="cannot be loaded as weights of the sound encoder tiny"):
+        load_sound(f"tiny@{path}")
+
+
+def test_the_report_says_what_learned_and_what_it_gave(work):
+    report = finetune(work)
+    told = render_finetune(report)
+    assert f"from run {INIT}, seed 0: 24 captions of {len(CLIPS['train'])} videos" in told
+    assert "CLIP's image tower (lr 0.0001), CLIP's text tower (lr 0.0001)" in told
+    assert "the sound head (lr 0.001), the sound network (lr 0.001)" in told
+    numbers = f"{report.before['R@1']:.1f} before, {report.after['R@1']:.1f} after"
+    assert f"R@1 on train: {numbers} (text to video, 24 queries)" in told
+    assert f"vidret extract --backbone run:{report.run.name}" in told
+    assert json.loads(json.dumps(report.as_json()))["after"] == report.after
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options"),
+    [
+        ("synth-540-0", []),
+        ("synth-54-3", ["--clips", "54", "--seed", "3"]),
+        ("folder", ["--dataset", "folder:/clips"]),
+        ("msvd", ["--dataset", "msvd", "--root", "/clips"]),
+    ],
+)
+def test_the_command_that_encodes_anew_names_the_dataset(dataset, options):
+    assert _dataset_options(dataset, "/clips") == options
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"e2e": True, "unfreeze": ("vision",)}, "unfreeze is vision: give all, none, or some"),
+        ({"e2e": True, "unfreeze": ("all", "text")}, "unfreeze is all,text"),
+        ({"e2e": True, "unfreeze": ()}, "unfreeze is empty"),
+        ({"unfreeze": ("text",)}, "add --e2e"),
+        ({"lr_clip": 0.0}, r"lr_clip is 0\.0"),
+        ({"batch_size": 1}, "negatives"),
+        ({"pixel_memory": -1}, "pixel_memory is -1"),
+        ({"resume": "a", "init": "b"}, "--init"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        FinetuneConfig(**settings)
