@@ -56,7 +56,7 @@ def test_a_folder_is_cached_first_and_then_searched(here, films):
     }
     (folder,) = (here / "vidret-work" / "cache").glob("folder-*")
     cache = FeatureCache.open(folder)
-    assert cache.fingerprint.backbone == "vidret-tiny"
+    assert cache.fingerprint.backbone == "tiny"
     assert cache.fingerprint.frames == 12
     assert [failure.id for failure in cache.failures()] == ["winter/letter.mp4"]
 

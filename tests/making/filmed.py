@@ -12,7 +12,7 @@ from vidret.extract.task import TaskSettings, extract_captions, extract_videos
 from vidret.pipelines.extract import _manifest, _plan, describe, encoder_spec
 from vidret.pipelines.settings import ExtractConfig
 
-CLIPS = {"train": (0, 3, 6, 7, 12, 13), "val": (1, 4, 8, 14)}  # some of each kind
+CLIPS = {"train": (0, 1, 3, 4, 5, 6, 8, 9, 12, 14, 17), "val": (2, 7, 10, 15)}  # of each kind
 FRAMES = 3
 
 
