@@ -68,7 +68,7 @@ def _find(root: Path, *names: str) -> Path:
                 return path
     raise MissingError(
         f"{root} holds no {' or '.join(names)}: "
-        "its folder holds train_list.txt, val_list.txt, test_list.txt, one of the files of captions, "
+        "the folder holds train_list.txt, val_list.txt, test_list.txt, one of the caption files, "
         "and the clips; CLIP4Clip's msvd_data.zip has all but the clips"
     )
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from vidret.data.errors import ConfigError
 from vidret.data.samples import DecodedVideo
-from vidret.extract.decode_av import av_version, decode_with_av
-from vidret.extract.decode_ffmpeg import decode_with_ffmpeg, ffmpeg_binary, ffmpeg_version
-from vidret.extract.files import check_file
-from vidret.extract.sound import SAMPLE_RATE
+from vidret.extract.decoding.files import check_file
+from vidret.extract.decoding.sound import SAMPLE_RATE
+from vidret.extract.decoding.with_av import av_version, decode_with_av
+from vidret.extract.decoding.with_ffmpeg import decode_with_ffmpeg, ffmpeg_binary, ffmpeg_version
 
 __all__ = [
     "DECODERS",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vidret.data.errors import ConfigError, MissingError
 from vidret.extract.clip import first_words, hash_file, wants_to_run_code
-from vidret.extract.sound import SAMPLE_RATE
+from vidret.extract.decoding.sound import SAMPLE_RATE
 from vidret.extract.tiny.sound import EMBEDDING, TinySound
 from vidret.extract.tiny.weights import TINY_FOLDER, verify_weights
 

@@ -22,8 +22,8 @@ from vidret.data.samples import (
 )
 from vidret.data.shards import ShardEntry, to_float16, write_caption_shard, write_video_shard
 from vidret.extract.decode import decode_video
+from vidret.extract.decoding.files import printable
 from vidret.extract.encoders import Encoders, EncoderSpec, load_encoders
-from vidret.extract.files import printable
 from vidret.extract.panns import SoundEncoder
 from vidret.extract.plan import CaptionShard, VideoShard
 

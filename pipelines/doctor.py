@@ -127,7 +127,7 @@ def check_ffmpeg(config: ExtractConfig) -> Check:
     """The program that ffmpeg-python runs: the one on PATH, else the one of imageio-ffmpeg."""
     fix = "install ffmpeg, or pip install imageio-ffmpeg, which brings one"
     try:
-        from vidret.extract.decode_ffmpeg import ffmpeg_binary, ffmpeg_version
+        from vidret.extract.decoding.with_ffmpeg import ffmpeg_binary, ffmpeg_version
 
         return _ok("ffmpeg", f"{ffmpeg_version().removeprefix('ffmpeg ')} at {ffmpeg_binary()}")
     except (ImportError, AttributeError, OSError, MissingError) as error:

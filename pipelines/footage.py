@@ -15,7 +15,7 @@ from vidret.data.features import SplitFeatures
 from vidret.data.samples import AudioState
 from vidret.extract.clip import ClipEncoder
 from vidret.extract.decode import decode_video
-from vidret.extract.files import printable
+from vidret.extract.decoding.files import printable
 
 MOST_THREADS = 8
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vidret.data.batches import Texts, Videos
+from vidret.data.errors import DamagedError
 from vidret.data.features import SplitFeatures
 from vidret.extract.clip import ClipEncoder
 from vidret.extract.encoders import Encoders
@@ -148,8 +149,18 @@ def _encode_sounds(sound: SoundEncoder, shots: list[Shot], videos: Videos) -> Te
 
 
 def _as_stored(values: Tensor) -> Tensor:
-    """As a cache gives it back, which holds float16."""
-    return values.half().float()
+    """As a cache gives it back, which holds float16.
+
+    Raises:
+        DamagedError: it cannot hold them.
+    """
+    stored = values.half().float()
+    if not stored.isfinite().all():
+        raise DamagedError(
+            f"the encoders now give features up to {values.abs().max().item():.3g}, which float16 "
+            "cannot hold: lower --lr-clip or --lr-audio, and begin anew with another --name"
+        )
+    return stored
 
 
 def _blocks(count: int, size: int, like: Tensor) -> Iterator[Tensor]:

@@ -65,7 +65,7 @@ def run(*arguments, cwd):
     return process.returncode, printed, talk, used.ru_utime + used.ru_stime
 
 
-@pytest.mark.parametrize("path", commands(), ids=" ".join)
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
 def test_help_of_every_command_is_there_at_once(path, tmp_path):
     code, printed, talk, seconds = run(*path, "--help", cwd=tmp_path)
     assert (code, talk) == (0, "")

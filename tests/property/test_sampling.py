@@ -5,8 +5,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidret.extract.frame_index import VideoPacket, plan_runs
-from vidret.extract.sampling import uniform_indices
+from vidret.extract.decoding.frame_index import VideoPacket, plan_runs
+from vidret.extract.decoding.sampling import uniform_indices
 
 COUNTS = st.integers(1, 5000)
 WANTED = st.integers(1, 64)

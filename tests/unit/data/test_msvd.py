@@ -116,7 +116,7 @@ def test_captions_that_cannot_be_read_are_refused_with_their_file(root, name, co
 @pytest.mark.parametrize("name", ["train_list.txt", "test_list.txt", "captions_msvd.json"])
 def test_a_missing_file_is_named(root, name):
     (root / name).unlink()
-    with pytest.raises(MissingError, match=f"{name}.*its folder holds train_list.txt"):
+    with pytest.raises(MissingError, match=f"{name}.*the folder holds train_list.txt"):
         load_msvd(root)
 
 

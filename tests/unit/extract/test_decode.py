@@ -22,7 +22,6 @@ from oracles.full_decode import all_frames, all_samples
 
 from vidret.data.errors import ConfigError, DecodeError, MissingError
 from vidret.data.samples import AudioState
-from vidret.extract import decode_ffmpeg, files
 from vidret.extract.decode import (
     DECODERS,
     SAMPLE_RATE,
@@ -30,7 +29,8 @@ from vidret.extract.decode import (
     decoder_version,
     ffmpeg_binary,
 )
-from vidret.extract.sampling import uniform_indices
+from vidret.extract.decoding import files, with_ffmpeg
+from vidret.extract.decoding.sampling import uniform_indices
 
 FRAMES = 7
 
@@ -434,8 +434,8 @@ def test_a_process_that_hangs_is_killed_at_its_deadline(clips, tmp_path, monkeyp
     hanging.write_text("#!/bin/sh\nsleep 60 &\necho $! > child\nwait\n")
     hanging.chmod(0o755)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(decode_ffmpeg, "ffmpeg_binary", lambda: hanging)
-    monkeypatch.setattr(decode_ffmpeg, "START_SECONDS", 0.5)
+    monkeypatch.setattr(with_ffmpeg, "ffmpeg_binary", lambda: hanging)
+    monkeypatch.setattr(with_ffmpeg, "START_SECONDS", 0.5)
     started = time.monotonic()
     with pytest.raises(DecodeError, match=r"base\.mp4 cannot be decoded \(no end after 0.5 s"):
         decode_video(clips / "base.mp4", frames=FRAMES, decoder="ffmpeg")
@@ -446,12 +446,12 @@ def test_a_process_that_hangs_is_killed_at_its_deadline(clips, tmp_path, monkeyp
 
 def test_the_deadline_grows_with_the_video():
     header = "[info]   Duration: 01:00:10.50, start: 0.000000, bitrate: 288 kb/s"
-    assert decode_ffmpeg._limit(header) == pytest.approx(30 + 0.2 * 3610.5)
+    assert with_ffmpeg._limit(header) == pytest.approx(30 + 0.2 * 3610.5)
 
 
 def test_the_deadline_of_an_unknown_or_absurd_length_is_bounded():
     absurd = "[info]   Duration: 99999:00:00.00, start: 0.000000"
-    assert decode_ffmpeg._limit("[info]   Duration: N/A") == decode_ffmpeg._limit(absurd) == 4350
+    assert with_ffmpeg._limit("[info]   Duration: N/A") == with_ffmpeg._limit(absurd) == 4350
 
 
 def test_ffmpeg_reads_nothing_from_our_standard_input(clips):

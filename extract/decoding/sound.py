@@ -11,7 +11,7 @@ import soxr
 from numpy.typing import NDArray
 
 from vidret.data.samples import AudioState
-from vidret.extract.files import printable
+from vidret.extract.decoding.files import printable
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vidret.data.samples import DecodedVideo
-from vidret.extract.files import (
+from vidret.extract.decoding.files import (
     FORMATS,
     MAX_PIXELS,
     PROTOCOLS,
@@ -31,7 +31,7 @@ from vidret.extract.files import (
     unreadable,
     without_video,
 )
-from vidret.extract.frame_index import (
+from vidret.extract.decoding.frame_index import (
     INDEXED_CODECS,
     BrokenIndexError,
     Run,
@@ -41,8 +41,8 @@ from vidret.extract.frame_index import (
     plan_runs,
     shown_stamps,
 )
-from vidret.extract.sampling import frame_times, shown_seconds, uniform_indices
-from vidret.extract.sound import NO_STREAM, Sound, SoundBlock, mono, sound_of
+from vidret.extract.decoding.sampling import frame_times, shown_seconds, uniform_indices
+from vidret.extract.decoding.sound import NO_STREAM, Sound, SoundBlock, mono, sound_of
 
 log = logging.getLogger(__name__)
 

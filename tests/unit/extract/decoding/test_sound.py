@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vidret.data.samples import AudioState
-from vidret.extract.sound import SoundBlock, mono, sound_of
+from vidret.extract.decoding.sound import SoundBlock, mono, sound_of
 
 CLIP = Path("clip.mp4")
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from vidret.extract.sampling import frame_times, shown_seconds, uniform_indices
+from vidret.extract.decoding.sampling import frame_times, shown_seconds, uniform_indices
 
 TICK = Fraction(1, 100)
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vidret.data.errors import MissingError
 from vidret.data.samples import DecodedVideo
-from vidret.extract.files import (
+from vidret.extract.decoding.files import (
     FORMATS,
     MAX_PIXELS,
     PROTOCOLS,
@@ -29,8 +29,8 @@ from vidret.extract.files import (
     unreadable,
     without_video,
 )
-from vidret.extract.sampling import frame_times, shown_seconds, uniform_indices
-from vidret.extract.sound import NO_STREAM, Sound, SoundBlock, failed_sound, mono, sound_of
+from vidret.extract.decoding.sampling import frame_times, shown_seconds, uniform_indices
+from vidret.extract.decoding.sound import NO_STREAM, Sound, SoundBlock, failed_sound, mono, sound_of
 
 SAMPLES_AT_ONCE = 1 << 20
 OLDEST = (5, 1)  # the first with -fps_mode, which replaces the -vsync that version 9 dropped

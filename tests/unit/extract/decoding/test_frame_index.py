@@ -2,7 +2,7 @@
 
 import pytest
 
-from vidret.extract.frame_index import (
+from vidret.extract.decoding.frame_index import (
     BrokenIndexError,
     VideoPacket,
     is_trusted,
