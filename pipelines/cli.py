@@ -289,17 +289,13 @@ def train_heads(config: TrainConfig, *, json_progress: bool) -> None:
 
 @cli.command(
     cls=Command,
-    epilog=examples(
-        "vidret finetune --epochs 10",
-        "vidret finetune --e2e",
-        "vidret finetune --e2e --unfreeze text",
-    ),
+    epilog=examples("vidret finetune --epochs 10", "vidret finetune --e2e --unfreeze visual,text"),
 )
 @json_progress_option
 @settings(FinetuneConfig)
 @session_options
 def finetune(config: FinetuneConfig, *, json_progress: bool) -> None:
-    """Go on from a run: its heads alone, or CLIP and the sound network too."""
+    """Go on from a run: its heads, or the encoders too."""
     from vidret.pipelines.finetune import run_finetune
     from vidret.pipelines.progress import progress_display
     from vidret.pipelines.render import render_finetune

@@ -11,6 +11,7 @@ from making.processes import (
     run_vidret,
     started,
     succeed,
+    wait_for_orphans,
     wait_until,
 )
 
@@ -34,11 +35,13 @@ MOMENTS = {
 VICTIMS = {"all processes": kill_group, "the parent alone": lambda process: process.kill()}
 
 
-def kill_at(moment: str, victim: str, folder: Path) -> None:
-    with started(*EXTRACT, cwd=folder) as process:
+def kill_at(moment: str, victim: str, folder: Path) -> int:
+    """Kill an extraction at a moment, and return the group of its processes, some still alive."""
+    with started(*EXTRACT, cwd=folder, leave_orphans=True) as process:
         wait_until(lambda: MOMENTS[moment](folder), process)
         VICTIMS[victim](process)
         assert process.wait() == -signal.SIGKILL
+    return process.pid
 
 
 def content_of_cache(folder: Path) -> dict[str, bytes]:
@@ -70,13 +73,14 @@ def test_the_uninterrupted_extraction_is_what_it_should_be(extracted):
 def test_an_extraction_killed_at_three_moments_ends_as_if_it_had_not_been(tmp_path, extracted):
     kill_at("while drawing", "all processes", tmp_path)
     assert count(tmp_path, "cache/*/*.h5") == 0
-    kill_at("while encoding", "the parent alone", tmp_path)
+    orphans = kill_at("while encoding", "the parent alone", tmp_path)
     assert count(tmp_path, "cache/*/captions-*.h5") == 0
     kill_at("near the end", "all processes", tmp_path)
     refused = run_vidret("train-heads", cwd=tmp_path)
     assert refused.returncode == 4
     assert "has not finished: give the same `vidret extract` again" in refused.stderr
     succeed(*EXTRACT, cwd=tmp_path)
+    wait_for_orphans(orphans)
     assert_equal_to_uninterrupted(tmp_path, extracted)
 
 
@@ -84,8 +88,9 @@ def test_an_extraction_killed_at_three_moments_ends_as_if_it_had_not_been(tmp_pa
 @pytest.mark.parametrize("victim", VICTIMS)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_an_extraction_killed_once_ends_as_if_it_had_not_been(tmp_path, extracted, moment, victim):
-    kill_at(moment, victim, tmp_path)
+    orphans = kill_at(moment, victim, tmp_path)
     succeed(*EXTRACT, cwd=tmp_path)
+    wait_for_orphans(orphans)
     assert_equal_to_uninterrupted(tmp_path, extracted)
 
 

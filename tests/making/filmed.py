@@ -13,7 +13,7 @@ from vidret.pipelines.extract import _manifest, _plan, describe, encoder_spec
 from vidret.pipelines.settings import ExtractConfig
 
 CLIPS = {"train": (0, 1, 3, 4, 5, 6, 8, 9, 12, 14, 17), "val": (2, 7, 10, 15)}  # of each kind
-FRAMES = 3
+FRAMES = 2
 
 
 def copy_clips(folder: Path) -> Path:

@@ -44,8 +44,16 @@ def succeed(*arguments: str | Path, cwd: Path, **options) -> str:
 
 
 @contextmanager
-def started(*arguments: str | Path, cwd: Path) -> Iterator[subprocess.Popen[str]]:
-    """A command at work in a process group of its own, as a shell would start it."""
+def started(
+    *arguments: str | Path, cwd: Path, leave_orphans: bool = False
+) -> Iterator[subprocess.Popen[str]]:
+    """A command at work in a process group of its own, as a shell would start it.
+
+    Args:
+        arguments: of vidret.
+        cwd: where it works.
+        leave_orphans: end the command alone after the block, and not the workers it may leave.
+    """
     with subprocess.Popen(
         [PROGRAM, *map(str, arguments)],
         cwd=cwd,
@@ -58,7 +66,10 @@ def started(*arguments: str | Path, cwd: Path) -> Iterator[subprocess.Popen[str]
         try:
             yield process
         finally:
-            kill_group(process)
+            if leave_orphans:
+                process.kill()
+            else:
+                kill_group(process)
 
 
 def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -76,6 +87,22 @@ def kill_group(process: subprocess.Popen[str]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         return
+
+
+def wait_for_orphans(group: int) -> None:
+    """Wait until nothing is left of a process group."""
+    end = time.monotonic() + PATIENCE
+    while _is_alive(group):
+        assert time.monotonic() < end, f"processes of group {group} live on"
+        time.sleep(0.01)
+
+
+def _is_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def interrupt(process: subprocess.Popen[str]) -> tuple[int, str, str]:

@@ -1,11 +1,12 @@
 """A wheel of this checkout, and a fresh environment that has it and nothing of the checkout."""
 
-import os
 import shutil
 import subprocess
 import sys
 import venv
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 300.0
@@ -35,12 +36,9 @@ def install_wheel(wheel: Path, folder: Path) -> Path:
     venv.create(folder, with_pip=False)
     programs = folder / "bin"
     (packages,) = (folder / "lib").glob("python*/site-packages")
-    subprocess.run(
-        [sys.executable, "-m", "pip", "--python", programs / "python", "--isolated"]
-        + ["install", "--quiet", "--no-deps", "--no-index", wheel],
-        check=True,
-        timeout=TIMEOUT,
-    )
+    pip = [sys.executable, "-m", "pip", "--isolated", "--python", programs / "python"]
+    command = [*pip, "install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run(command, check=True, timeout=TIMEOUT)
     (packages / "dependencies.pth").write_text(f"{_own_packages()}\n")
     return programs
 
@@ -52,7 +50,5 @@ def _files_of_the_checkout() -> list[str]:
     return [name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
-def _own_packages() -> str:
-    import numpy
-
-    return os.fspath(Path(numpy.__file__).parents[1])
+def _own_packages() -> Path:
+    return Path(pytest.__file__).parents[1]

@@ -55,8 +55,9 @@ def made(tmp_path_factory):
         work=folder / "work",
         cache=cache,
         name=INIT,
+        head="mgfi+cmfi",
         epochs=1,
-        audio_epochs=1,
+        audio_epochs=0,  # leaves much to learn
         lr=1e-4,
         **QUIET,
     )
@@ -80,7 +81,7 @@ def work(tmp_path, made):
 
 def settle(work, **changes):
     """One epoch each, at rates that show at once, picked where they are sure to show."""
-    settings = {"e2e": True, "epochs": 1, "audio_epochs": 1, "lr": 1e-3, "lr_clip": 1e-5}
+    settings = {"e2e": True, "epochs": 1, "audio_epochs": 1, "lr": 1e-3, "lr_clip": 1e-4}
     return FinetuneConfig(
         work=work, **settings | {"lr_audio": 1e-3, "select_on": "train"} | QUIET | changes
     )
@@ -271,6 +272,7 @@ def test_a_fine_tuning_leaves_a_run_with_the_weights_that_changed(tuned):
     assert run.origin.heads == hash_file(work / "runs" / INIT / WEIGHTS)
 
 
+@pytest.mark.slow
 def test_weights_are_kept_in_float32(work):
     """In float16 a step of 1e-6 would vanish."""
     report = finetune(work, lr_clip=1e-6, audio_epochs=0)
@@ -281,7 +283,7 @@ def test_weights_are_kept_in_float32(work):
 
 
 def test_the_result_is_never_worse_than_the_start(work):
-    report = finetune(work, lr=0.1, lr_clip=1e-3, lr_audio=0.1, select_on="val")
+    report = finetune(work, lr=0.1, lr_clip=1e-3, lr_audio=1e-2, select_on="val")
     assert report.kept == {VIDEO_TEXT: 0, AUDIO: 0}
     assert report.before == report.after
     assert files(report.folder) == files(work / "runs" / INIT)
@@ -291,7 +293,7 @@ def test_the_result_is_never_worse_than_the_start(work):
 
 
 @pytest.mark.parametrize(
-    "stopped_after", [1, pytest.param(2, marks=SLOW), 3, pytest.param(4, marks=SLOW)]
+    "stopped_after", [3, *(pytest.param(epochs, marks=SLOW) for epochs in (1, 2, 4))]
 )
 def test_one_that_was_stopped_goes_on_to_the_same_bits(work, tuned, stopped_after):
     whole = tuned[1]
@@ -307,8 +309,8 @@ def test_one_that_was_stopped_goes_on_to_the_same_bits(work, tuned, stopped_afte
 
 
 def test_encoders_that_go_astray_are_said_to(work):
-    with pytest.raises(DamagedError, match=r"float16 cannot hold.*--lr-clip"):
-        finetune(work, lr_clip=1.0)
+    with pytest.raises(DamagedError, match=r"float16 cannot hold.*--lr-audio"):
+        finetune(work, lr_audio=1.0, epochs=0)
 
 
 def test_one_that_was_stopped_goes_on_by_its_name(work):
@@ -474,7 +476,7 @@ def test_the_report_says_what_learned_and_what_it_gave(tuned):
     _, report = tuned
     told = render_finetune(report)
     assert f"from run {INIT}, seed 0: 44 captions of {len(CLIPS['train'])} videos" in told
-    assert "CLIP's image tower (lr 1e-05), CLIP's text tower (lr 1e-05)" in told
+    assert "CLIP's image tower (lr 0.0001), CLIP's text tower (lr 0.0001)" in told
     assert "the sound head (lr 0.001), the sound network (lr 0.001)" in told
     numbers = f"{report.before['R@1']:.1f} before, {report.after['R@1']:.1f} after"
     assert f"R@1 on train: {numbers} (text to video, 44 queries)" in told
