@@ -29,7 +29,7 @@ from vidret.data.synth.script import Clip
 from vidret.extract.clip import missing_weights
 from vidret.extract.decode import decoder_version
 from vidret.extract.encoders import Encoders, EncoderSpec, load_encoders
-from vidret.extract.panns import POLICY
+from vidret.extract.panns import NONE, POLICY
 from vidret.extract.plan import Plan, plan_shards
 from vidret.extract.schedule import dask_client, run_tasks
 from vidret.extract.task import TaskSettings, extract_captions, extract_videos
@@ -112,6 +112,8 @@ def open_dataset(config: ExtractConfig) -> tuple[Dataset, list[Clip]]:
 def with_encoders_of_run(config: ExtractConfig) -> ExtractConfig:
     """The same, with the files that `run:NAME` stands for: a fine-tuned run has its own weights.
 
+    They go together: features of its pictures and of another sound encoder would fit no head.
+
     Raises:
         MissingError: there is no such run, or it changed no encoder.
     """
@@ -119,7 +121,7 @@ def with_encoders_of_run(config: ExtractConfig) -> ExtractConfig:
     if not backbone.startswith(RUN_PREFIX):
         return config
     clip, sound = encoders_of_run(config.work, backbone.removeprefix(RUN_PREFIX))
-    return replace(config, backbone=clip, audio=config.audio or sound)
+    return replace(config, backbone=clip, audio=NONE if config.audio == NONE else sound)
 
 
 def encoder_spec(config: ExtractConfig) -> EncoderSpec:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from vidret.data.manifest import read_manifest
 from vidret.data.publish import publish
 from vidret.heads.catalog import build_retriever
 from vidret.heads.retriever import Retriever
+
+log = logging.getLogger(__name__)
 
 RUN, WEIGHTS, STATE = "run.json", "heads.safetensors", "state.pt"
 CLIP_WEIGHTS, SOUND_WEIGHTS = "clip.safetensors", "sound.safetensors"  # of a run that changed them
@@ -182,22 +185,34 @@ def _require_format(found: int, path: Path) -> None:
 
 
 def newest_run(work: Path, *, fine_tuned: bool = True) -> Path:
-    """The finished run that was written last, perhaps leaving out those that were fine-tuned.
+    """The finished run that was written last, and whose features are cached.
+
+    Args:
+        work: the work folder.
+        fine_tuned: take one that was fine-tuned, too.
 
     Raises:
         MissingError: there is none.
     """
-    weights = sorted(
-        (work / "runs").rglob(WEIGHTS), key=lambda path: (path.stat().st_mtime_ns, str(path))
+    weights = (work / "runs").rglob(WEIGHTS)
+    newest_first = sorted(weights, key=lambda path: (-path.stat().st_mtime_ns, str(path)))
+    for folder in (path.parent for path in newest_first):
+        run = read_run(folder)
+        if run.origin is not None and not fine_tuned:
+            continue
+        if run.has_own_encoders and cache_of_run(work, run) == run.cache:
+            log.info(
+                "Run %s is newer, but nothing is encoded with its encoders yet: "
+                "vidret extract --backbone run:%s",
+                run.name,
+                run.name,
+            )
+            continue
+        return folder
+    raise MissingError(
+        f"no finished run below {work / 'runs'}: make one with `vidret train-heads`, "
+        "or name another folder with --work"
     )
-    if not fine_tuned:
-        weights = [path for path in weights if read_run(path.parent).origin is None]
-    if not weights:
-        raise MissingError(
-            f"no finished run below {work / 'runs'}: make one with `vidret train-heads`, "
-            "or name another folder with --work"
-        )
-    return weights[-1].parent
 
 
 def find_run(work: Path, name: str | None) -> Path:
