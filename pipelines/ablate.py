@@ -9,10 +9,9 @@ from typing import Any
 from vidret.data.cache import FeatureCache, newest_cache
 from vidret.data.errors import VidretError
 from vidret.extract.encoders import pick_device
+from vidret.pipelines.config.settings import AblateConfig
+from vidret.pipelines.display.progress import OnProgress, Progress
 from vidret.pipelines.evaluate import Scores, Setting, describe_setting, score_split
-from vidret.pipelines.progress import OnProgress, Progress
-from vidret.pipelines.runs import SOUND, Run, load_weights
-from vidret.pipelines.settings import AblateConfig
 from vidret.pipelines.train_heads import (
     UNTRAINED,
     Data,
@@ -22,6 +21,7 @@ from vidret.pipelines.train_heads import (
     load_data,
     new_run,
 )
+from vidret.pipelines.training.runs import SOUND, Run, load_weights
 
 log = logging.getLogger(__name__)
 

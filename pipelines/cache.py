@@ -14,7 +14,7 @@ from vidret.data.cache import (
 )
 from vidret.data.errors import DamagedError, VidretError
 from vidret.data.manifest import Manifest
-from vidret.pipelines.settings import CacheConfig
+from vidret.pipelines.config.settings import CacheConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,9 +17,9 @@ import click
 
 from vidret.data.errors import VidretError
 from vidret.extract.backends import installed
-from vidret.pipelines.config import did_you_mean, unknown_variables
-from vidret.pipelines.options import Session, session_options, settings
-from vidret.pipelines.settings import (
+from vidret.pipelines.config.options import Session, session_options, settings
+from vidret.pipelines.config.resolve import did_you_mean, unknown_variables
+from vidret.pipelines.config.settings import (
     CONFIGS,
     AblateConfig,
     CacheConfig,
@@ -32,7 +32,7 @@ from vidret.pipelines.settings import (
 )
 
 if TYPE_CHECKING:
-    from vidret.pipelines.tables import Rendered
+    from vidret.pipelines.display.tables import Rendered
 
 log = logging.getLogger(__name__)
 
@@ -190,8 +190,8 @@ def demo(config: DemoConfig) -> None:
 @session_options
 def doctor(config: ExtractConfig) -> None:
     """Check all that extract needs; say how to get the rest."""
+    from vidret.pipelines.display.tables import render_doctor
     from vidret.pipelines.doctor import run_doctor
-    from vidret.pipelines.tables import render_doctor
 
     _publish(run_doctor(config), render_doctor, as_json=config.json)
 
@@ -208,9 +208,9 @@ def doctor(config: ExtractConfig) -> None:
 @session_options
 def extract(config: ExtractConfig, *, json_progress: bool) -> None:
     """Cache frame, word, sentence and sound embeddings as HDF5."""
+    from vidret.pipelines.display.progress import progress_display
+    from vidret.pipelines.display.render import render_extract
     from vidret.pipelines.extract import run_extract
-    from vidret.pipelines.progress import progress_display
-    from vidret.pipelines.render import render_extract
 
     with progress_display("extract", unit="videos", json_lines=json_progress) as on_progress:
         report = run_extract(config, on_progress=on_progress)
@@ -235,7 +235,7 @@ def cache(context: click.Context) -> None:
 def info(config: CacheConfig) -> None:
     """Show what a cache holds and what it was made with."""
     from vidret.pipelines.cache import run_cache_info
-    from vidret.pipelines.render import render_cache_info
+    from vidret.pipelines.display.render import render_cache_info
 
     _publish(run_cache_info(config), render_cache_info, as_json=config.json)
 
@@ -248,7 +248,7 @@ def info(config: CacheConfig) -> None:
 def verify(config: CacheConfig) -> None:
     """Compare every shard of a cache with its checksum."""
     from vidret.pipelines.cache import run_cache_verify
-    from vidret.pipelines.render import render_cache_verify
+    from vidret.pipelines.display.render import render_cache_verify
 
     _publish(run_cache_verify(config), render_cache_verify, as_json=config.json)
 
@@ -261,7 +261,7 @@ def verify(config: CacheConfig) -> None:
 def repair(config: CacheConfig) -> None:
     """Set videos of damaged shards back, for the next extract."""
     from vidret.pipelines.cache import run_cache_repair
-    from vidret.pipelines.render import render_cache_repair
+    from vidret.pipelines.display.render import render_cache_repair
 
     _publish(run_cache_repair(config), render_cache_repair, as_json=config.json)
 
@@ -278,8 +278,8 @@ def repair(config: CacheConfig) -> None:
 @session_options
 def train_heads(config: TrainConfig, *, json_progress: bool) -> None:
     """Fit heads on a cache: first the picture, then the sound."""
-    from vidret.pipelines.progress import progress_display
-    from vidret.pipelines.render import render_train
+    from vidret.pipelines.display.progress import progress_display
+    from vidret.pipelines.display.render import render_train
     from vidret.pipelines.train_heads import run_train
 
     with progress_display("train", unit="epochs", json_lines=json_progress) as on_progress:
@@ -296,9 +296,9 @@ def train_heads(config: TrainConfig, *, json_progress: bool) -> None:
 @session_options
 def finetune(config: FinetuneConfig, *, json_progress: bool) -> None:
     """Go on from a run: its heads, or the encoders too."""
+    from vidret.pipelines.display.progress import progress_display
+    from vidret.pipelines.display.render import render_finetune
     from vidret.pipelines.finetune import run_finetune
-    from vidret.pipelines.progress import progress_display
-    from vidret.pipelines.render import render_finetune
 
     with progress_display("finetune", unit="epochs", json_lines=json_progress) as on_progress:
         report = run_finetune(config, on_progress=on_progress)
@@ -313,8 +313,8 @@ def finetune(config: FinetuneConfig, *, json_progress: bool) -> None:
 @session_options
 def evaluate(config: EvaluateConfig) -> None:
     """Score a run under the protocol of its dataset."""
+    from vidret.pipelines.display.render import render_evaluate
     from vidret.pipelines.evaluate import run_evaluate
-    from vidret.pipelines.render import render_evaluate
 
     _publish(run_evaluate(config), render_evaluate, as_json=config.json)
 
@@ -329,8 +329,8 @@ def evaluate(config: EvaluateConfig) -> None:
 def ablate(config: AblateConfig, *, json_progress: bool) -> None:
     """Train every head with every seed, and print one table."""
     from vidret.pipelines.ablate import run_ablate
-    from vidret.pipelines.progress import progress_display
-    from vidret.pipelines.render import render_ablate
+    from vidret.pipelines.display.progress import progress_display
+    from vidret.pipelines.display.render import render_ablate
 
     with progress_display("ablate", unit="runs", json_lines=json_progress) as on_progress:
         report = run_ablate(config, on_progress=on_progress)
@@ -348,8 +348,8 @@ def ablate(config: AblateConfig, *, json_progress: bool) -> None:
 @session_options
 def search(config: SearchConfig) -> None:
     """Rank the clips of a folder or a cache by a sentence."""
-    from vidret.pipelines.progress import progress_display
-    from vidret.pipelines.render import render_search
+    from vidret.pipelines.display.progress import progress_display
+    from vidret.pipelines.display.render import render_search
     from vidret.pipelines.search import run_search
 
     with progress_display("extract", unit="videos") as on_progress:  # of a folder not cached yet
@@ -385,7 +385,7 @@ def config_group(context: click.Context) -> None:
 @click.pass_context
 def show_config(context: click.Context, *, command: str | None, origin: bool) -> None:
     """Print the settings that hold here, as a file that sets them."""
-    from vidret.pipelines.config_show import settings_text
+    from vidret.pipelines.config.show import settings_text
 
     session = context.find_root().ensure_object(Session)
     tables = (command,) if command else tuple(CONFIGS)
@@ -402,7 +402,7 @@ def show_config(context: click.Context, *, command: str | None, origin: bool) ->
 @click.pass_context
 def check_config(context: click.Context, *, files: tuple[Path, ...]) -> None:
     """Check the named files of settings, or all that hold here."""
-    from vidret.pipelines.config_show import check_settings
+    from vidret.pipelines.config.show import check_settings
 
     session = context.find_root().ensure_object(Session)
     for line in check_settings(files, session.config_files):
@@ -416,7 +416,7 @@ def main() -> None:
 
 def _publish(report: R, render: Callable[[R], "Rendered"], *, as_json: bool) -> None:
     """Print a report on stdout, then raise the error it ends in, if any."""
-    from vidret.pipelines.tables import show
+    from vidret.pipelines.display.tables import show
 
     if as_json:
         click.echo(json.dumps(report.as_json(), indent=2, default=str))

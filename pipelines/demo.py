@@ -8,12 +8,12 @@ from typing import TypeVar
 
 from vidret.data.cache import FeatureCache
 from vidret.pipelines.ablate import run_ablate
+from vidret.pipelines.config.settings import AblateConfig, DemoConfig, ExtractConfig, SearchConfig
+from vidret.pipelines.display.progress import OnProgress, progress_display
+from vidret.pipelines.display.render import render_ablate, render_extract, render_search
+from vidret.pipelines.display.tables import Rendered, show
 from vidret.pipelines.extract import run_extract
-from vidret.pipelines.progress import OnProgress, progress_display
-from vidret.pipelines.render import render_ablate, render_extract, render_search
 from vidret.pipelines.search import run_search
-from vidret.pipelines.settings import AblateConfig, DemoConfig, ExtractConfig, SearchConfig
-from vidret.pipelines.tables import Rendered, show
 from vidret.pipelines.train_heads import new_run
 
 HEAD = "mgfi+cmfi"

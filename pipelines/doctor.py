@@ -14,7 +14,7 @@ from typing import Any
 
 from vidret.data.errors import MissingError, VidretError
 from vidret.extract.backends import installed, quiet_home, require_torchvision
-from vidret.pipelines.settings import BUNDLED, REAL_AUDIO, TINY, ExtractConfig
+from vidret.pipelines.config.settings import BUNDLED, REAL_AUDIO, TINY, ExtractConfig
 
 GIB = 2**30
 LITTLE_SPACE = 2 * GIB

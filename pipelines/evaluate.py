@@ -18,10 +18,10 @@ from vidret.heads.metrics import (
     video_to_text_ranks,
 )
 from vidret.heads.retriever import Retriever, score_in_blocks
-from vidret.pipelines.loop import Split
-from vidret.pipelines.runs import cache_of_run, find_run, load_weights, read_run
-from vidret.pipelines.settings import EvaluateConfig
+from vidret.pipelines.config.settings import EvaluateConfig
 from vidret.pipelines.train_heads import as_split
+from vidret.pipelines.training.loop import Split
+from vidret.pipelines.training.runs import cache_of_run, find_run, load_weights, read_run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

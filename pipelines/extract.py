@@ -33,9 +33,9 @@ from vidret.extract.panns import NONE, POLICY
 from vidret.extract.plan import Plan, plan_shards
 from vidret.extract.schedule import dask_client, run_tasks
 from vidret.extract.task import TaskSettings, extract_captions, extract_videos
-from vidret.pipelines.progress import OnProgress, Progress
-from vidret.pipelines.runs import encoders_of_run
-from vidret.pipelines.settings import SYNTH, ExtractConfig
+from vidret.pipelines.config.settings import SYNTH, ExtractConfig
+from vidret.pipelines.display.progress import OnProgress, Progress
+from vidret.pipelines.training.runs import encoders_of_run
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -23,9 +23,20 @@ from vidret.extract.encoders import Encoders, pick_device
 from vidret.extract.panns import load_sound
 from vidret.heads.loss import info_nce
 from vidret.heads.retriever import Retriever
-from vidret.pipelines.footage import Footage
-from vidret.pipelines.live import SOUND, TEXT, VISUAL, LiveSplit, Source, unfreeze, weights_of
-from vidret.pipelines.loop import (
+from vidret.pipelines.config.settings import SYNTH_CLIPS, ExtractConfig, FinetuneConfig
+from vidret.pipelines.display.progress import OnProgress, Progress
+from vidret.pipelines.train_heads import as_split, best_epoch, stages_of
+from vidret.pipelines.training.footage import Footage
+from vidret.pipelines.training.live import (
+    SOUND,
+    TEXT,
+    VISUAL,
+    LiveSplit,
+    Source,
+    unfreeze,
+    weights_of,
+)
+from vidret.pipelines.training.loop import (
     AUDIO,
     VIDEO_TEXT,
     Fit,
@@ -36,8 +47,7 @@ from vidret.pipelines.loop import (
     measure,
     weight_groups,
 )
-from vidret.pipelines.progress import OnProgress, Progress
-from vidret.pipelines.runs import (
+from vidret.pipelines.training.runs import (
     CLIP_WEIGHTS,
     RUN,
     SOUND_WEIGHTS,
@@ -57,8 +67,6 @@ from vidret.pipelines.runs import (
     save_weights,
     write_run,
 )
-from vidret.pipelines.settings import SYNTH_CLIPS, ExtractConfig, FinetuneConfig
-from vidret.pipelines.train_heads import as_split, best_epoch, stages_of
 
 ENCODERS_OF = {VIDEO_TEXT: (VISUAL, TEXT), AUDIO: (SOUND,)}  # what may learn in each stage
 WEIGHTS_OF = {VIDEO_TEXT: CLIP_WEIGHTS, AUDIO: SOUND_WEIGHTS}

@@ -16,11 +16,17 @@ from vidret.extract.clip import EncodedText
 from vidret.extract.encoders import EncoderSpec, load_encoders
 from vidret.heads.catalog import build_retriever
 from vidret.heads.retriever import Retriever, parts_in_blocks, scoring
+from vidret.pipelines.config.settings import ExtractConfig, SearchConfig
+from vidret.pipelines.display.progress import OnProgress
 from vidret.pipelines.evaluate import require_same_features
 from vidret.pipelines.extract import run_extract
-from vidret.pipelines.progress import OnProgress
-from vidret.pipelines.runs import cache_of_run, find_run, load_weights, newest_run, read_run
-from vidret.pipelines.settings import ExtractConfig, SearchConfig
+from vidret.pipelines.training.runs import (
+    cache_of_run,
+    find_run,
+    load_weights,
+    newest_run,
+    read_run,
+)
 
 ZERO_SHOT = "mean"
 

@@ -14,9 +14,10 @@ from vidret.data.features import SplitFeatures
 from vidret.data.fingerprint import require_fingerprint
 from vidret.data.samples import AudioState
 from vidret.extract.encoders import pick_device
-from vidret.pipelines.loop import AUDIO, VIDEO_TEXT, Fit, OnEpoch, Split, Stage, fit_stage
-from vidret.pipelines.progress import OnProgress, Progress
-from vidret.pipelines.runs import (
+from vidret.pipelines.config.settings import FitConfig, TrainConfig
+from vidret.pipelines.display.progress import OnProgress, Progress
+from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT, Fit, OnEpoch, Split, Stage, fit_stage
+from vidret.pipelines.training.runs import (
     FIT_SETTINGS,
     RUN,
     SOUND,
@@ -34,7 +35,6 @@ from vidret.pipelines.runs import (
     save_weights,
     write_run,
 )
-from vidret.pipelines.settings import FitConfig, TrainConfig
 
 log = logging.getLogger(__name__)
 

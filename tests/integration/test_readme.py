@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from making.msvd import make_msvd
 
 from vidret.pipelines.cli import cli
-from vidret.pipelines.config_show import check_settings
+from vidret.pipelines.config.show import check_settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

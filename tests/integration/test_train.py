@@ -17,7 +17,7 @@ from making.processes import (
     wait_until,
 )
 
-from vidret.pipelines.runs import RUN, STATE, WEIGHTS, load_state
+from vidret.pipelines.training.runs import RUN, STATE, WEIGHTS, load_state
 
 TRAIN = ("train-heads", "--cache", "planted", "--epochs", "25", "--audio-epochs", "25")
 TRAIN = (*TRAIN, "--batch-size", "16", "--name", "mine")

@@ -9,8 +9,8 @@ from vidret.data.manifest import write_manifest
 from vidret.data.synth.dataset import CAPTIONS_FILE, MINI_FOLDER
 from vidret.extract.encoders import load_encoders
 from vidret.extract.task import TaskSettings, extract_captions, extract_videos
+from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.extract import _manifest, _plan, describe, encoder_spec
-from vidret.pipelines.settings import ExtractConfig
 
 CLIPS = {"train": (0, 1, 3, 4, 5, 6, 8, 9, 12, 14, 17), "val": (2, 7, 10, 15)}  # of each kind
 FRAMES = 2

@@ -12,8 +12,8 @@ from vidret.data.fingerprint import Fingerprint
 from vidret.data.manifest import Manifest, SplitCount, write_manifest
 from vidret.data.samples import AudioState, Failure, TextEmbeddings, VideoEmbeddings
 from vidret.data.shards import write_caption_shard, write_video_shard
-from vidret.pipelines.loop import Split
 from vidret.pipelines.train_heads import as_split
+from vidret.pipelines.training.loop import Split
 
 DIM, AUDIO_DIM, FRAMES = 16, 8, 4
 EVENT = slice(0, 8)  # what happens; the other places hold only what distracts

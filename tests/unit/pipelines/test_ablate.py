@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 
 from vidret.data.errors import ConfigError, MissingError
 from vidret.pipelines.ablate import TABLE_1, AblateReport, Row, run_ablate
+from vidret.pipelines.config.settings import AblateConfig, EvaluateConfig
 from vidret.pipelines.evaluate import run_evaluate
-from vidret.pipelines.runs import WEIGHTS, read_run
-from vidret.pipelines.settings import AblateConfig, EvaluateConfig
+from vidret.pipelines.training.runs import WEIGHTS, read_run
 
 SMALL = {"train": 16, "val": 8, "test": 12}
 HEADS = ("mean", "mgfi", "mgfi+cmfi")

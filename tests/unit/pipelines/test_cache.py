@@ -10,7 +10,7 @@ from vidret.data.errors import DamagedError, MissingError
 from vidret.data.manifest import MANIFEST, read_manifest, write_manifest
 from vidret.data.samples import AudioState
 from vidret.pipelines.cache import run_cache_info, run_cache_repair, run_cache_verify
-from vidret.pipelines.settings import CacheConfig
+from vidret.pipelines.config.settings import CacheConfig
 
 SPLITS = {"train": 8, "test": 4}
 SHARD = "videos-00000.h5"

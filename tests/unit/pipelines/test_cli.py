@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 from vidret.data import errors
 from vidret.pipelines.cli import Command, Program, cli
-from vidret.pipelines.config import resolve
-from vidret.pipelines.options import session_options, settings
-from vidret.pipelines.settings import CONFIGS, ExtractConfig
+from vidret.pipelines.config.options import session_options, settings
+from vidret.pipelines.config.resolve import resolve
+from vidret.pipelines.config.settings import CONFIGS, ExtractConfig
 
 HEAVY = ("torch", "dask", "distributed", "rich", "numpy", "h5py", "open_clip", "av")
 VARIABLES = ("DASK_CONFIG", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "NO_COLOR", "HF_HUB_OFFLINE")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vidret.data.errors import MissingError
+from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.doctor import (
     CHECKS,
     Check,
@@ -22,7 +23,6 @@ from vidret.pipelines.doctor import (
     check_torch,
     check_work,
 )
-from vidret.pipelines.settings import ExtractConfig
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from vidret.data.errors import (
     MissingError,
 )
 from vidret.heads.catalog import build_retriever
+from vidret.pipelines.config.settings import EvaluateConfig, TrainConfig
 from vidret.pipelines.evaluate import require_same_features, run_evaluate, score_split
-from vidret.pipelines.loop import Split
-from vidret.pipelines.runs import WEIGHTS, load_weights, read_run
-from vidret.pipelines.settings import EvaluateConfig, TrainConfig
 from vidret.pipelines.train_heads import run_train
+from vidret.pipelines.training.loop import Split
+from vidret.pipelines.training.runs import WEIGHTS, load_weights, read_run
 
 SMALL = {"train": 16, "val": 8, "test": 12}
 

@@ -12,6 +12,8 @@ from vidret.data.cache import FeatureCache
 from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
 from vidret.extract.clip import hash_file, load_clip
 from vidret.extract.panns import load_sound
+from vidret.pipelines.config.settings import EvaluateConfig, FinetuneConfig, TrainConfig
+from vidret.pipelines.display.render import render_finetune
 from vidret.pipelines.evaluate import run_evaluate
 from vidret.pipelines.finetune import (
     _dataset_options,
@@ -21,9 +23,9 @@ from vidret.pipelines.finetune import (
     plan_stages,
     run_finetune,
 )
-from vidret.pipelines.loop import AUDIO, VIDEO_TEXT, fit_learner, fit_stage
-from vidret.pipelines.render import render_finetune
-from vidret.pipelines.runs import (
+from vidret.pipelines.train_heads import run_train
+from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT, fit_learner, fit_stage
+from vidret.pipelines.training.runs import (
     CLIP_WEIGHTS,
     RUN,
     SOUND_WEIGHTS,
@@ -33,8 +35,6 @@ from vidret.pipelines.runs import (
     load_weights,
     read_run,
 )
-from vidret.pipelines.settings import EvaluateConfig, FinetuneConfig, TrainConfig
-from vidret.pipelines.train_heads import run_train
 
 INIT = "heads"
 QUIET = {"device": "cpu", "batch_size": 8}

@@ -13,12 +13,12 @@ from making.searchable import SECONDS, SENTENCES, encode_query, write_searchable
 from vidret.data.batches import Texts
 from vidret.data.cache import FeatureCache
 from vidret.data.errors import ConfigError, MismatchError, MissingError
-from vidret.pipelines.render import render_search
-from vidret.pipelines.runs import WEIGHTS, load_weights, read_run
+from vidret.pipelines.config.settings import SearchConfig, TrainConfig
+from vidret.pipelines.display.render import render_search
+from vidret.pipelines.display.tables import show
 from vidret.pipelines.search import run_search, span_of_moment
-from vidret.pipelines.settings import SearchConfig, TrainConfig
-from vidret.pipelines.tables import show
 from vidret.pipelines.train_heads import run_train
+from vidret.pipelines.training.runs import WEIGHTS, load_weights, read_run
 
 
 @pytest.fixture(scope="module")

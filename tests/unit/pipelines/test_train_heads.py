@@ -13,9 +13,9 @@ from vidret.data.cache import FeatureCache
 from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
 from vidret.data.manifest import read_manifest, write_manifest
 from vidret.data.shards import read_shard_entry
-from vidret.pipelines.runs import RUN, STATE, WEIGHTS, read_run, write_run
-from vidret.pipelines.settings import TrainConfig
+from vidret.pipelines.config.settings import TrainConfig
 from vidret.pipelines.train_heads import best_epoch, run_train, stages_of
+from vidret.pipelines.training.runs import RUN, STATE, WEIGHTS, read_run, write_run
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ from io import StringIO
 
 import pytest
 
-from vidret.pipelines.progress import Progress, Speed, clock_text, progress_display
+from vidret.pipelines.display.progress import Progress, Speed, clock_text, progress_display
 
 
 class Clock:

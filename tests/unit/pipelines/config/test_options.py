@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from vidret.data.errors import ConfigError
-from vidret.pipelines.options import Session, default_text, session_options, settings
-from vidret.pipelines.settings import (
+from vidret.pipelines.config.options import Session, default_text, session_options, settings
+from vidret.pipelines.config.settings import (
     CONFIGS,
     AblateConfig,
     ExtractConfig,

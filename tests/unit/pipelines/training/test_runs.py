@@ -8,7 +8,7 @@ import torch
 from making.planted import planted_fingerprint
 
 from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
-from vidret.pipelines.runs import (
+from vidret.pipelines.training.runs import (
     RUN,
     STATE,
     WEIGHTS,

@@ -2,8 +2,7 @@ from io import StringIO
 
 import pytest
 
-from vidret.pipelines.doctor import Check, DoctorReport, State
-from vidret.pipelines.tables import (
+from vidret.pipelines.display.tables import (
     Table,
     cell_text,
     mean_std,
@@ -12,6 +11,7 @@ from vidret.pipelines.tables import (
     render_doctor,
     show,
 )
+from vidret.pipelines.doctor import Check, DoctorReport, State
 
 COLUMNS = ("head", "R@1", "MdR")
 ROWS = (("mean", 43.1, 2), ("s-f + w-f", 7.05, None))

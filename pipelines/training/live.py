@@ -13,8 +13,8 @@ from vidret.extract.clip import ClipEncoder
 from vidret.extract.encoders import Encoders
 from vidret.extract.panns import SHORTEST, SoundEncoder
 from vidret.extract.task import FRAMES_PER_BATCH, TEXTS_PER_BATCH
-from vidret.pipelines.footage import Footage, Shot
-from vidret.pipelines.loop import Split
+from vidret.pipelines.training.footage import Footage, Shot
+from vidret.pipelines.training.loop import Split
 
 VISUAL, TEXT, SOUND = "visual", "text", "audio"
 

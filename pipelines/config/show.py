@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vidret.pipelines.config import (
+from vidret.pipelines.config.resolve import (
     SettingsFile,
     dataset_roots,
     find_user_file,
@@ -16,7 +16,7 @@ from vidret.pipelines.config import (
     settle,
     unknown_variables,
 )
-from vidret.pipelines.settings import CONFIGS, Config, named_settings, required_arguments
+from vidret.pipelines.config.settings import CONFIGS, Config, named_settings, required_arguments
 
 
 def settings_text(

@@ -12,7 +12,7 @@ from vidret.data.errors import ConfigError, DamagedError
 from vidret.heads.catalog import build_retriever
 from vidret.heads.metrics import summarize, text_to_video_ranks
 from vidret.heads.retriever import score_in_blocks
-from vidret.pipelines.loop import AUDIO, VIDEO_TEXT, Stage, fit_stage, measure
+from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT, Stage, fit_stage, measure
 
 PICTURE = Stage(name=VIDEO_TEXT, epochs=4, batch_size=16, lr=1e-2, weight_decay=0.01)
 SOUND = Stage(name=AUDIO, epochs=4, batch_size=16, lr=1e-2, weight_decay=0.01)

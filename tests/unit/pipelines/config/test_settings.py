@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from vidret.data.errors import ConfigError
-from vidret.pipelines.settings import (
+from vidret.pipelines.config.settings import (
     CONFIGS,
     SYNTH_CLIPS,
     AblateConfig,

@@ -10,9 +10,7 @@ from vidret.data.samples import AudioState
 from vidret.data.shards import ShardEntry
 from vidret.pipelines.ablate import AblateReport, Row
 from vidret.pipelines.cache import CacheCheckReport, CacheInfoReport
-from vidret.pipelines.evaluate import EvaluateReport, Scores, Setting
-from vidret.pipelines.extract import ExtractReport
-from vidret.pipelines.render import (
+from vidret.pipelines.display.render import (
     render_ablate,
     render_cache_info,
     render_cache_repair,
@@ -24,10 +22,12 @@ from vidret.pipelines.render import (
     setting_caption,
     setting_line,
 )
-from vidret.pipelines.runs import Run
+from vidret.pipelines.display.tables import show
+from vidret.pipelines.evaluate import EvaluateReport, Scores, Setting
+from vidret.pipelines.extract import ExtractReport
 from vidret.pipelines.search import Hit, SearchReport
-from vidret.pipelines.tables import show
 from vidret.pipelines.train_heads import TrainReport
+from vidret.pipelines.training.runs import Run
 
 FOLDER = Path("work/cache/toy")
 SOUND = {"ok": 5, "silent": 1, "no-stream": 2, "failed": 0}

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from vidret.data.errors import ConfigError
-from vidret.pipelines.config import did_you_mean, resolve, unknown_variables
-from vidret.pipelines.settings import (
+from vidret.pipelines.config.resolve import did_you_mean, resolve, unknown_variables
+from vidret.pipelines.config.settings import (
     AblateConfig,
     DemoConfig,
     EvaluateConfig,

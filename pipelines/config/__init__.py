@@ -1,0 +1,1 @@
+"""Settings: what they are, where their values come from, how they become options."""

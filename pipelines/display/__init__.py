@@ -1,0 +1,1 @@
+"""Reports as text and tables, and progress while it is made."""

@@ -1,0 +1,1 @@
+"""What train-heads, finetune and ablate share: runs, the loop, live features."""
