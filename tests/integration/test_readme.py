@@ -20,6 +20,7 @@ SETTINGS = """
 [extract]
 backbone = "tiny"
 audio = "tiny"
+workers = 1
 
 [datasets.msvd]
 root = "msvd"

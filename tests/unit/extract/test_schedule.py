@@ -14,7 +14,12 @@ from vidret.extract.schedule import IN_FLIGHT_PER_WORKER, TRIES, run_tasks
 def threads():
     """Two workers that are threads of this process: quick to start, and they share its memory."""
     cluster = LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=50
+        n_workers=2,
+        threads_per_worker=1,
+        processes=False,
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        silence_logs=50,
     )
     with cluster, Client(cluster) as client:
         yield client
