@@ -12,7 +12,7 @@ from vidret.extract.encoders import pick_device
 from vidret.pipelines.config.settings import AblateConfig
 from vidret.pipelines.display.progress import OnProgress, Progress
 from vidret.pipelines.evaluate import Scores, Setting, describe_setting, score_split
-from vidret.pipelines.train_heads import (
+from vidret.pipelines.training.fitting import (
     UNTRAINED,
     Data,
     as_split,

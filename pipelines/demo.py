@@ -14,7 +14,7 @@ from vidret.pipelines.display.render import render_ablate, render_extract, rende
 from vidret.pipelines.display.tables import Rendered, show
 from vidret.pipelines.extract import run_extract
 from vidret.pipelines.search import run_search
-from vidret.pipelines.train_heads import new_run
+from vidret.pipelines.training.fitting import new_run
 
 HEAD = "mgfi+cmfi"
 Report = TypeVar("Report")

@@ -19,7 +19,7 @@ from vidret.heads.metrics import (
 )
 from vidret.heads.retriever import Retriever, score_in_blocks
 from vidret.pipelines.config.settings import EvaluateConfig
-from vidret.pipelines.train_heads import as_split
+from vidret.pipelines.training.fitting import as_split
 from vidret.pipelines.training.loop import Split
 from vidret.pipelines.training.runs import cache_of_run, find_run, load_weights, read_run
 

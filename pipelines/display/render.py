@@ -11,11 +11,12 @@ from vidret.pipelines.display.progress import clock_text
 from vidret.pipelines.display.tables import Rendered, Table, mean_std
 from vidret.pipelines.evaluate import EvaluateReport, Setting
 from vidret.pipelines.extract import ExtractReport
-from vidret.pipelines.finetune import FinetuneReport, learning_encoders, origin_of
+from vidret.pipelines.finetune import FinetuneReport
 from vidret.pipelines.search import Hit, SearchReport
 from vidret.pipelines.train_heads import TrainReport
 from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT
 from vidret.pipelines.training.runs import Run
+from vidret.pipelines.training.tuning import learning_encoders, origin_of
 
 METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
 DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}

@@ -12,7 +12,7 @@ from vidret.data.fingerprint import Fingerprint
 from vidret.data.manifest import Manifest, SplitCount, write_manifest
 from vidret.data.samples import AudioState, Failure, TextEmbeddings, VideoEmbeddings
 from vidret.data.shards import write_caption_shard, write_video_shard
-from vidret.pipelines.train_heads import as_split
+from vidret.pipelines.training.fitting import as_split
 from vidret.pipelines.training.loop import Split
 
 DIM, AUDIO_DIM, FRAMES = 16, 8, 4

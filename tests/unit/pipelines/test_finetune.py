@@ -15,14 +15,7 @@ from vidret.extract.panns import load_sound
 from vidret.pipelines.config.settings import EvaluateConfig, FinetuneConfig, TrainConfig
 from vidret.pipelines.display.render import render_finetune
 from vidret.pipelines.evaluate import run_evaluate
-from vidret.pipelines.finetune import (
-    _dataset_options,
-    _load_encoders,
-    _prepare,
-    make_learner,
-    plan_stages,
-    run_finetune,
-)
+from vidret.pipelines.finetune import _dataset_options, run_finetune
 from vidret.pipelines.train_heads import run_train
 from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT, fit_learner, fit_stage
 from vidret.pipelines.training.runs import (
@@ -35,6 +28,7 @@ from vidret.pipelines.training.runs import (
     load_weights,
     read_run,
 )
+from vidret.pipelines.training.tuning import _load_encoders, make_learner, plan_stages, prepare
 
 INIT = "heads"
 QUIET = {"device": "cpu", "batch_size": 8}
@@ -98,7 +92,7 @@ def start(work, **changes):
     config = settle(work, **changes)
     run = _new_run(config)
     cache = FeatureCache.open(run.cache)
-    return run, _prepare(config, run, cache, cache.load("train"), cache.load("train"))
+    return run, prepare(config, run, cache, cache.load("train"), cache.load("train"))
 
 
 def stage_of(run, name):
@@ -353,7 +347,7 @@ def test_a_missing_video_is_named_with_the_folder_it_belongs_to(work):
     cache.manifest.settings["root"] = "/elsewhere"
     train = cache.load("train")
     with pytest.raises(MissingError, match=rf"/elsewhere/{train.paths[0]} is not there.*--e2e"):
-        _prepare(config, run, cache, train, train)
+        prepare(config, run, cache, train, train)
 
 
 def test_a_video_that_is_another_one_now_is_refused(work):
@@ -369,7 +363,7 @@ def test_text_alone_learns_without_the_videos(work):
     run = start(work, unfreeze=("text",))[0]
     cache = FeatureCache.open(run.cache)
     cache.manifest.settings["root"] = "/elsewhere"
-    tuning = _prepare(config, run, cache, cache.load("train"), cache.load("val"))
+    tuning = prepare(config, run, cache, cache.load("train"), cache.load("val"))
     stage = stage_of(run, VIDEO_TEXT)
     fit = fit_learner(
         make_learner(run, stage, tuning), stage, seed=0, on_epoch=lambda *_: None, from_start=True

@@ -14,7 +14,8 @@ from vidret.data.errors import ConfigError, DamagedError, MismatchError, Missing
 from vidret.data.manifest import read_manifest, write_manifest
 from vidret.data.shards import read_shard_entry
 from vidret.pipelines.config.settings import TrainConfig
-from vidret.pipelines.train_heads import best_epoch, run_train, stages_of
+from vidret.pipelines.train_heads import run_train
+from vidret.pipelines.training.fitting import best_epoch, stages_of
 from vidret.pipelines.training.runs import RUN, STATE, WEIGHTS, read_run, write_run
 
 
