@@ -17,7 +17,7 @@ import click
 
 from vidret.data.errors import VidretError
 from vidret.extract.backends import installed
-from vidret.pipelines.config.options import Session, session_options, settings
+from vidret.pipelines.config.options import Session, resolve_here, session_options, settings
 from vidret.pipelines.config.resolve import did_you_mean, unknown_variables
 from vidret.pipelines.config.settings import (
     CONFIGS,
@@ -346,14 +346,17 @@ def ablate(config: AblateConfig, *, json_progress: bool) -> None:
 )
 @settings(SearchConfig)
 @session_options
-def search(config: SearchConfig) -> None:
+@click.pass_context
+def search(context: click.Context, config: SearchConfig) -> None:
     """Rank the clips of a folder or a cache by a sentence."""
     from vidret.pipelines.display.progress import progress_display
     from vidret.pipelines.display.render import render_search
     from vidret.pipelines.search import run_search
 
+    session = context.find_root().ensure_object(Session)
+    extract = resolve_here(ExtractConfig, {"work": str(config.work)}, session)
     with progress_display("extract", unit="videos") as on_progress:  # of a folder not cached yet
-        report = run_search(config, on_progress=on_progress)
+        report = run_search(config, extract=extract, on_progress=on_progress)
     _publish(
         report,
         lambda report: render_search(report, config.format),

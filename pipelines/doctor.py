@@ -161,6 +161,8 @@ def check_backbone(config: ExtractConfig) -> Check:
     what = "backbone weights"
     if config.backbone_name == TINY:
         return _warn(what, f"ViT-B-32 {ONLY_FOR_REAL}")
+    if config.backbone_name.startswith("run:"):
+        return _check_run(what, config)
     name, _, place = config.backbone_name.partition("@")
     fix = f"set backbone to {name}@PATH, in vidret.toml below [extract] or with --backbone"
     if config.backbone is None:  # extract fetches nothing that nobody named
@@ -175,6 +177,16 @@ def check_backbone(config: ExtractConfig) -> Check:
     if config.offline or os.environ.get("HF_HUB_OFFLINE") == "1":
         return _miss(what, f"{name}@{place} comes from the hub, and this is offline", fix)
     return _warn(what, f"{name}@{place} comes from the hub unless it is cached", fix)
+
+
+def _check_run(what: str, config: ExtractConfig) -> Check:
+    from vidret.pipelines.extract import with_encoders_of_run
+
+    try:
+        made_by = with_encoders_of_run(config)
+    except VidretError as error:
+        return _miss(what, str(error), "name another run")
+    return _ok(what, f"{config.backbone_name}, which is {made_by.backbone_name}")
 
 
 def check_audio(config: ExtractConfig) -> Check:

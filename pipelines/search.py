@@ -68,13 +68,25 @@ class SearchReport:
         return asdict(self)
 
 
-def run_search(config: SearchConfig, *, on_progress: OnProgress = lambda _: None) -> SearchReport:
+def run_search(
+    config: SearchConfig,
+    *,
+    extract: ExtractConfig | None = None,
+    on_progress: OnProgress = lambda _: None,
+) -> SearchReport:
     """Rank all clips of a cache or of a folder; a folder is cached first.
 
     Without a run the untrained mean of the frames ranks, as CLIP itself would.
+
+    Args:
+        config: what to look for, and where.
+        extract: how to cache a folder where there is no run that says it.
+        on_progress: told how far the caching is.
     """
     run_folder = _choose_run(config)
-    cache = FeatureCache.open(_choose_cache(config, run_folder, on_progress))
+    cache = FeatureCache.open(
+        _choose_cache(config, run_folder, extract or ExtractConfig(), on_progress)
+    )
     if run_folder is None:
         name, retriever = ZERO_SHOT, _zero_shot(cache)
     else:
@@ -168,7 +180,9 @@ def _choose_run(config: SearchConfig) -> Path | None:
         return None
 
 
-def _choose_cache(config: SearchConfig, run_folder: Path | None, on_progress: OnProgress) -> Path:
+def _choose_cache(
+    config: SearchConfig, run_folder: Path | None, extract: ExtractConfig, on_progress: OnProgress
+) -> Path:
     of_run = None if run_folder is None else cache_of_run(config.work, read_run(run_folder))
     if config.path is None:
         return config.cache or of_run or newest_cache(config.work)
@@ -177,11 +191,15 @@ def _choose_cache(config: SearchConfig, run_folder: Path | None, on_progress: On
         made = FeatureCache.open(of_run, partial=True)
         wanted = {name: made.manifest.settings[name] for name in ("backbone", "audio", "decoder")}
         wanted["frames"] = made.fingerprint.frames
-    extract = ExtractConfig(
+    extract = replace(
+        extract,
         work=config.work,
         offline=config.offline,
         device=config.device,
         dataset=f"folder:{config.path}",
+        root=None,
+        clips=None,
+        dry_run=False,
         **wanted,
     )
     return run_extract(extract, on_progress=on_progress).folder

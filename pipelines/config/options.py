@@ -13,6 +13,7 @@ from vidret.extract.backends import quiet_home
 from vidret.pipelines.config.resolve import find_user_file, resolve
 from vidret.pipelines.config.settings import Config, option_of, variable_of
 
+C = TypeVar("C", bound=Config)
 Body = TypeVar("Body", bound=Callable[..., Any])
 
 METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
@@ -45,7 +46,7 @@ def settings(config_class: type[Config], *, only: Sequence[str] = ()) -> Callabl
         def run(**options: Any) -> Any:  # noqa: ANN401 - what the body returns
             session = click.get_current_context().find_root().ensure_object(Session)
             given = {one.name: options.pop(one.name) for one in offered}
-            return body(_resolve_here(config_class, given, session), **options)
+            return body(resolve_here(config_class, given, session), **options)
 
         types = get_type_hints(config_class)
         for one in reversed(offered):
@@ -85,7 +86,7 @@ def session_options(body: Body) -> Body:
     return body
 
 
-def _resolve_here(config_class: type[Config], given: dict[str, Any], session: Session) -> Config:
+def resolve_here(config_class: type[C], given: dict[str, Any], session: Session) -> C:
     """The config of this process: its variables, its folder, the user's file."""
     before_the_command = {name: value for name, value in session.options.items() if name in given}
     given = before_the_command | {name: value for name, value in given.items() if value is not None}

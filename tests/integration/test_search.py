@@ -10,6 +10,7 @@ import pytest
 from making.processes import run_vidret, succeed
 
 from vidret.data.cache import FeatureCache
+from vidret.data.synth.dataset import load_synth_mini
 
 pytestmark = pytest.mark.xdist_group("search")
 
@@ -65,3 +66,16 @@ def test_a_folder_is_cached_first_and_then_searched(here, films):
     assert "3 clips searched with mgfi+cmfi" in " ".join(again.stdout.split())
     assert "1 could not be read" in " ".join(again.stdout.split())
     assert "videos/s" not in again.stderr
+
+
+def test_a_folder_is_cached_as_the_settings_of_extract_say(tmp_path):
+    (tmp_path / "clips").mkdir()
+    for video in load_synth_mini().videos[:2]:
+        shutil.copy(video.path, tmp_path / "clips")
+    (tmp_path / "vidret.toml").write_text(
+        '[extract]\nbackbone = "tiny"\naudio = "none"\nframes = 3\n'
+    )
+    found = json.loads(succeed("search", "a star", "clips", "--json", cwd=tmp_path))
+    assert (found["head"], found["searched"]) == ("mean", 2)
+    (cache,) = (tmp_path / "vidret-work" / "cache").glob("folder-f3-*")
+    assert json.loads((cache / "manifest.json").read_text())["fingerprint"]["audio_dim"] == 0

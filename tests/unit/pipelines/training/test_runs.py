@@ -12,6 +12,7 @@ from vidret.pipelines.training.runs import (
     RUN,
     STATE,
     WEIGHTS,
+    Origin,
     Run,
     build_head,
     check_run_name,
@@ -235,3 +236,25 @@ def test_a_state_that_asks_to_run_code_is_refused(folder):
 def test_a_run_without_sound_has_no_head_for_it(run):
     assert build_head(run).audio_head is not None
     assert build_head(run, sound=False).audio_head is None
+
+
+def test_a_newer_run_whose_features_nobody_cached_is_passed_over(tmp_path, run, folder, caplog):
+    own = planted_fingerprint(backbone_weights="tuned")
+    origin = Origin(
+        run="mine",
+        heads="",
+        fingerprint=run.fingerprint,
+        backbone="tiny",
+        audio="tiny",
+        e2e=True,
+        unfreeze=["text"],
+        lr_clip=1e-6,
+        lr_audio=5e-5,
+    )
+    tuned = folder.with_name("tuned")
+    write_run(tuned, replace(run, name="tuned", fingerprint=own, origin=origin))
+    save_weights(tuned, build_head(run))
+    os.utime(tuned / WEIGHTS, (2e9, 2e9))
+    with caplog.at_level("INFO"):
+        assert newest_run(tmp_path / "work") == folder
+    assert "vidret extract --backbone run:tuned" in caplog.text
