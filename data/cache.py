@@ -136,9 +136,13 @@ class FeatureCache:
 
     def _expected(self, split: str) -> SplitCount:
         if split not in self.splits:
-            raise ConfigError(
-                f"{self.folder} has no split {split!r}: choose one of {', '.join(self.splits)}"
+            known = f"{self.folder} has no split {split!r}: choose one of {', '.join(self.splits)}"
+            hint = (
+                '; the lines of captions.jsonl give a folder its splits: "split": "train"'
+                if list(self.splits) == ["all"]
+                else ""
             )
+            raise ConfigError(known + hint)
         return self.splits[split]
 
 

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from vidret.data.errors import ConfigError, MissingError
-from vidret.data.folder import load_folder
+from vidret.data.folder import FOLDER_NAME, load_folder
 from vidret.data.msvd import load_msvd
 from vidret.data.samples import Dataset
 from vidret.data.synth.dataset import MINI_FOLDER, load_synth_mini
@@ -68,8 +68,13 @@ def load_dataset(spec: str, root: Path | None) -> Dataset:
 
 
 def dataset_hash(dataset: Dataset) -> str:
-    """Hash of ids, splits and captions, whatever their order and wherever the files lie."""
+    """Hash of ids, splits and captions, whatever their order.
+
+    Wherever the files of a published dataset lie, they are the same. In a folder of one's own the
+    ids are but file names, so there the place counts as well.
+    """
     lines = [
+        *([["root", str(dataset.root)]] if dataset.name == FOLDER_NAME else []),
         *(["video", video.id, video.split] for video in dataset.videos),
         *(["caption", c.id, c.video_id, c.text, c.kind] for c in dataset.captions),
     ]

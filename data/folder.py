@@ -12,6 +12,7 @@ from vidret.data.samples import Caption, Dataset, Video
 
 CAPTIONS = "captions.jsonl"
 SPLIT = "all"
+FOLDER_NAME = "folder"  # of every dataset that this reads
 VIDEO_EXTENSIONS = frozenset(
     (
         ".3g2", ".3gp", ".3gpp", ".asf", ".avi", ".divx", ".flv",
@@ -57,7 +58,7 @@ def load_folder(root: Path) -> Dataset:
     splits = _splits(lines, paths, root)
     ids = sorted(paths)
     return Dataset(
-        name="folder",
+        name=FOLDER_NAME,
         root=root,
         videos=tuple(Video(id=id_, path=paths[id_], split=splits.get(id_, SPLIT)) for id_ in ids),
         captions=_captions(lines),
@@ -122,6 +123,8 @@ def _parse(line: str, where: str) -> _Line:
     for key, value in values.items():
         if not isinstance(value, str) or not value.strip():
             raise ConfigError(f"{where}: {key} is {value!r}: write a string that is not empty")
+        if not value.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in value):
+            raise ConfigError(f"{where}: {key} is {value!r}: half a character is no text")
     return _Line(
         video=values["video"],
         caption=values["caption"],

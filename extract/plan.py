@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from vidret.data.errors import DamagedError, MismatchError, MissingError
+from vidret.data.errors import DamagedError, DecodeError, MismatchError, MissingError
 from vidret.data.manifest import read_manifest
 from vidret.data.samples import Caption, Dataset, Video
 from vidret.data.shards import (
@@ -15,6 +15,7 @@ from vidret.data.shards import (
     read_shard_entry,
     read_video_table,
 )
+from vidret.extract.content import look_at_content
 
 CAPTIONS_PER_SHARD = 2_000
 
@@ -106,11 +107,29 @@ def _done(
 
 
 def _holds(path: Path, shard: VideoShard | CaptionShard) -> bool:
-    """Whether a file is of just these items: a dataset may have changed its order since."""
+    """Whether a file is of just these items as they are: a dataset may have changed since."""
     if isinstance(shard, CaptionShard):
         return read_caption_table(path).ids == [caption.id for caption in shard.captions]
-    failed = [failure.id for failure in read_failures(path)]
-    return sorted([*read_video_table(path).ids, *failed]) == sorted(v.id for v in shard.videos)
+    table, failed = read_video_table(path), [failure.id for failure in read_failures(path)]
+    if sorted([*table.ids, *failed]) != sorted(video.id for video in shard.videos):
+        return False
+    files = {video.id: video.path for video in shard.videos}
+    facts = zip(table.ids, table.size, table.content_hash, strict=True)
+    since = path.stat().st_mtime_ns
+    return not any(_replaced(files[id_], size, content, since) for id_, size, content in facts)
+
+
+def _replaced(path: Path, size: int, content: str, since: int) -> bool:
+    """Whether a file is no longer the one that was encoded; one that is gone cannot be again.
+
+    Only what is younger than its shard is read: a million videos are looked at, not read.
+    """
+    try:
+        found = path.stat()
+        younger = found.st_mtime_ns > since
+        return found.st_size != size or (younger and look_at_content(path)[1] != content)
+    except (OSError, DecodeError):
+        return False
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidret.data.errors import DecodeError, EncodeError, ItemError
+from vidret.data.errors import EncodeError, ItemError
 from vidret.data.samples import (
     AudioState,
     Caption,
@@ -21,8 +20,8 @@ from vidret.data.samples import (
     VideoEmbeddings,
 )
 from vidret.data.shards import ShardEntry, to_float16, write_caption_shard, write_video_shard
+from vidret.extract.content import look_at_content
 from vidret.extract.decode import decode_video
-from vidret.extract.decoding.files import printable
 from vidret.extract.encoders import Encoders, EncoderSpec, load_encoders
 from vidret.extract.panns import SoundEncoder
 from vidret.extract.plan import CaptionShard, VideoShard
@@ -114,7 +113,7 @@ def encode_captions(captions: Sequence[Caption], encoders: Encoders) -> list[Tex
 
 def _decode(video: Video, settings: TaskSettings, encoders: Encoders) -> DecodedItem:
     decoded = decode_video(video.path, frames=settings.frames, decoder=settings.decoder)
-    size, content_hash = _look_at_content(video.path)
+    size, content_hash = look_at_content(video.path)
     audio, state = None, decoded.audio_state
     if encoders.sound is not None and decoded.waveform is not None and state is AudioState.OK:
         audio = _encode_sound(decoded.waveform, video.path, encoders.sound, encoders.device)
@@ -193,19 +192,3 @@ def _failure(video: Video, error: ItemError, root: Path) -> Failure:
 
 def _relative(path: Path, root: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
-
-
-def _look_at_content(path: Path) -> tuple[int, str]:
-    """Size and hash of a file; it may be gone again by the time that it is decoded."""
-    digest, size = xxhash.xxh3_128(), 0
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-                size += len(block)
-    except OSError as error:
-        raise DecodeError(
-            f"{printable(path)} cannot be read to its end ({error.strerror}): "
-            "check the disk it lies on"
-        ) from error
-    return size, digest.hexdigest()

@@ -91,7 +91,7 @@ def run_extract(config: ExtractConfig, *, on_progress: OnProgress) -> ExtractRep
     with cache_lock(folder):
         plan = _plan(config, dataset, folder, fingerprint)
         entries = list(plan.done)
-        if plan.videos or plan.captions:
+        if plan.videos or plan.captions or undrawn:
             begun = _manifest(config, dataset, fingerprint, entries, complete=False)
             write_manifest(folder, begun)
             entries += _extract(config, dataset, undrawn, folder, fingerprint, plan, on_progress)
@@ -106,7 +106,17 @@ def open_dataset(config: ExtractConfig) -> tuple[Dataset, list[Clip]]:
     if config.dataset == SYNTH:
         folder = synth_folder(config.work.absolute(), config.num_clips, config.seed)
         return load_synth(folder, config.num_clips, config.seed)
-    return load_dataset(config.dataset, config.root), []
+    return _without(load_dataset(config.dataset, config.root), config.work.absolute()), []
+
+
+def _without(dataset: Dataset, work: Path) -> Dataset:
+    """The dataset without what vidret itself has put there: a work folder may lie inside."""
+    own = {video.id for video in dataset.videos if video.path.is_relative_to(work)}
+    return replace(
+        dataset,
+        videos=tuple(video for video in dataset.videos if video.id not in own),
+        captions=tuple(caption for caption in dataset.captions if caption.video_id not in own),
+    )
 
 
 def with_encoders_of_run(config: ExtractConfig) -> ExtractConfig:

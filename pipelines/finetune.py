@@ -26,6 +26,7 @@ from vidret.pipelines.training.runs import (
     newest_run,
     read_run,
     run_name,
+    trained_on,
 )
 from vidret.pipelines.training.tuning import (
     fit_tuning,
@@ -81,7 +82,7 @@ class FinetuneReport:
 def run_finetune(config: FinetuneConfig, *, on_progress: OnProgress) -> FinetuneReport:
     """Go on from a finished run, or with a fine-tuning that was stopped."""
     folder, run = _choose_run(config)
-    cache = FeatureCache.open(run.cache)
+    cache = FeatureCache.open(trained_on(config.work, run))
     require_fingerprint(cache.fingerprint, origin_of(run).fingerprint, str(cache.folder))
     train, select = (cache.load(split) for split in ("train", run.settings["select_on"]))
     if not ((folder / WEIGHTS).exists() and run.complete):

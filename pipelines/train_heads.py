@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vidret.data.cache import FeatureCache, newest_cache
-from vidret.data.errors import MismatchError, VidretError
+from vidret.data.errors import ConfigError, MismatchError, VidretError
 from vidret.data.fingerprint import require_fingerprint
 from vidret.extract.encoders import pick_device
 from vidret.pipelines.config.settings import TrainConfig
@@ -20,12 +20,14 @@ from vidret.pipelines.training.fitting import (
     stages_of,
 )
 from vidret.pipelines.training.runs import (
+    FIT_SETTINGS,
     RUN,
     SOUND,
     Run,
     check_run_name,
     find_run,
     read_run,
+    trained_on,
 )
 
 log = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ class TrainReport:
 def run_train(config: TrainConfig, *, on_progress: OnProgress) -> TrainReport:
     """Fit a head, or go on with one that was stopped; a finished one is only reported."""
     folder, run = _choose_run(config)
-    cache = FeatureCache.open(run.cache)
+    cache = FeatureCache.open(trained_on(config.work, run))
     require_fingerprint(cache.fingerprint, run.fingerprint, str(cache.folder))
     data = load_data(cache, run.settings["select_on"], pick_device(config.device))
     total = sum(stage.epochs for stage in stages_of(run))
@@ -97,6 +99,7 @@ def _choose_run(config: TrainConfig) -> tuple[Path, Run]:
             raise MismatchError(
                 f"run {run.name} is a fine-tuning: go on with `vidret finetune --resume {run.name}`"
             )
+        _refuse_other_settings(config, run)
         return folder, run
     cache = FeatureCache.open(config.cache or newest_cache(config.work))
     run = new_run(cache, config.head or _default_head(cache), config.seed, config)
@@ -113,6 +116,18 @@ def _choose_run(config: TrainConfig) -> tuple[Path, Run]:
             )
         require_fingerprint(before.fingerprint, run.fingerprint, f"run {run.name}")
     return folder, run
+
+
+def _refuse_other_settings(config: TrainConfig, run: Run) -> None:
+    """A run that continues keeps its settings; others given beside it would be lost in silence."""
+    usual = TrainConfig()
+    for name in FIT_SETTINGS:
+        given, its = getattr(config, name), run.settings[name]
+        if given not in (its, getattr(usual, name)):
+            raise ConfigError(
+                f"{name} is {given}, and run {run.name} has {its}: leave it out to continue, or "
+                "leave out --resume for a new run"
+            )
 
 
 def _default_head(cache: FeatureCache) -> str:

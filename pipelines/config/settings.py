@@ -99,7 +99,9 @@ class ExtractConfig(ReportConfig):
     shard_size: int = setting(16, help="Videos in one shard, which is one task.")
     workers: int = setting(0, help="Worker processes; 0 is one per core.")
     device: str = setting("auto", help="Where encoders run.", metavar=DEVICES, shared=True)
-    retry_failed: bool = setting(default=False, help="Try the videos again that failed before.")
+    retry_failed: bool = setting(
+        default=False, help="Make the shards again in which a video failed."
+    )
     allow_failures: int | str = setting(
         0, help="Failed videos to accept: a number or N%.", metavar="N|N%"
     )

@@ -2,11 +2,14 @@
 
 import csv
 import io
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from vidret.data.samples import AudioState
 from vidret.pipelines.ablate import AblateReport
 from vidret.pipelines.cache import CacheCheckReport, CacheInfoReport
+from vidret.pipelines.config.settings import Config
 from vidret.pipelines.display.progress import clock_text
 from vidret.pipelines.display.tables import Rendered, Table, mean_std
 from vidret.pipelines.evaluate import EvaluateReport, Setting
@@ -93,8 +96,9 @@ def render_train(report: TrainReport) -> Rendered:
         )
     if not report.best:
         lines.append("this head has nothing to learn: it is ready as it is")
+    lines.append(f"cache: {report.run.cache.name}")
     lines.append(f"run -> {report.folder}")
-    return "\n".join([*lines, f"score it: vidret evaluate --run {report.run.name}"])
+    return "\n".join([*lines, _how_to_score(report.folder)])
 
 
 def render_finetune(report: FinetuneReport) -> Rendered:
@@ -119,7 +123,13 @@ def render_finetune(report: FinetuneReport) -> Rendered:
     lines.append(f"run -> {report.folder}")
     if report.extract:
         lines.append(f"its encoders are its own, so encode anew: {report.extract}")
-    return "\n".join([*lines, f"score it: vidret evaluate --run {run.name}"])
+    return "\n".join([*lines, _how_to_score(report.folder)])
+
+
+def _how_to_score(run: Path) -> str:
+    work = run.parents[1]
+    place = [] if work == Config().work else ["--work", str(work)]
+    return "score it: " + shlex.join(["vidret", "evaluate", "--run", run.name, *place])
 
 
 def render_evaluate(report: EvaluateReport) -> Rendered:

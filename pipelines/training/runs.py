@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from vidret.data.cache import find_caches
 from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
 from vidret.data.fingerprint import Fingerprint
-from vidret.data.manifest import read_manifest
+from vidret.data.manifest import MANIFEST, read_manifest
 from vidret.data.publish import publish
 from vidret.heads.catalog import build_retriever
 from vidret.heads.retriever import Retriever
@@ -200,7 +200,7 @@ def newest_run(work: Path, *, fine_tuned: bool = True) -> Path:
         run = read_run(folder)
         if run.origin is not None and not fine_tuned:
             continue
-        if run.has_own_encoders and cache_of_run(work, run) == run.cache:
+        if run.has_own_encoders and cache_of_run(work, run) == trained_on(work, run):
             log.info(
                 "Run %s is newer, but nothing is encoded with its encoders yet: "
                 "vidret extract --backbone run:%s",
@@ -231,6 +231,15 @@ def find_run(work: Path, name: str | None) -> Path:
     return folder
 
 
+def trained_on(work: Path, run: Run) -> Path:
+    """The cache that a run was fitted on, also where the work folder was moved or copied since.
+
+    The name of a cache says what is in it, so one of the same name in the same work folder is it.
+    """
+    here = work / "cache" / run.cache.name
+    return here if (here / MANIFEST).exists() else run.cache
+
+
 def cache_of_run(work: Path, run: Run) -> Path:
     """The cache that a run is scored on: its own, or one made since with the encoders it changed.
 
@@ -239,13 +248,13 @@ def cache_of_run(work: Path, run: Run) -> Path:
         DamagedError: the manifest of one of them cannot be read.
     """
     if not run.has_own_encoders:
-        return run.cache
+        return trained_on(work, run)
     fitting = (
         folder
         for folder in find_caches(work)
         if not read_manifest(folder).fingerprint.differences(run.fingerprint)
     )
-    return next(fitting, run.cache)
+    return next(fitting, trained_on(work, run))
 
 
 def encoders_of_run(work: Path, name: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -107,3 +108,22 @@ def test_a_stopped_table_goes_on_with_the_rows_that_are_missing(here, tmp_path_f
     table = json.loads(succeed(*continuing_command(talk), cwd=here))
     assert table == expected
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
+
+
+def test_a_work_folder_that_moved_still_works(tmp_path, trained):
+    shutil.copytree(trained / "vidret-work", tmp_path / "elsewhere")
+    (file,) = (tmp_path / "elsewhere" / "runs").glob(f"*/{RUN}")
+    run = json.loads(file.read_text())
+    run["cache"] = f"/gone/{Path(run['cache']).name}"
+    file.write_text(json.dumps(run))
+    report = json.loads(succeed("evaluate", "--work", "elsewhere", "--json", cwd=tmp_path))
+    assert report["run"] == run["name"]
+
+
+def test_other_settings_beside_resume_are_refused(tmp_path, trained):
+    shutil.copytree(trained / "vidret-work", tmp_path / "vidret-work")
+    result = run_vidret(
+        "train-heads", "--resume", "picture-and-sound", "--epochs", "9", cwd=tmp_path
+    )
+    assert result.returncode == 2
+    assert "epochs is 9, and run picture-and-sound has 4" in result.stderr

@@ -97,3 +97,12 @@ def test_any_name_that_a_file_can_have_can_be_hashed():
     first, *rest = a_dataset().videos
     odd = replace(a_dataset(), videos=(replace(first, id="caf\udce9"), *rest))
     assert dataset_hash(odd) != dataset_hash(a_dataset())
+
+
+def test_two_folders_with_the_same_names_are_two_datasets(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "clip.mp4").touch()
+    first, second = (load_dataset(f"folder:{tmp_path / name}", None) for name in ("a", "b"))
+    assert first.videos[0].id == second.videos[0].id
+    assert dataset_hash(first) != dataset_hash(second)

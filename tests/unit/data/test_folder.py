@@ -176,3 +176,10 @@ def test_a_caption_of_a_video_that_is_not_there_is_refused_with_the_nearest_name
     write_captions(tmp_path, {"video": "clip_01.mp", "caption": "x"})
     with pytest.raises(MissingError, match=r"line 1: no video clip_01\.mp below .*clip_01\.mp4\?"):
         load_folder(tmp_path)
+
+
+def test_half_a_character_is_refused_with_its_line(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "captions.jsonl").write_text('{"video": "a.mp4", "caption": "a \\ud800 dog"}\n')
+    with pytest.raises(ConfigError, match=r"captions\.jsonl, line 1: caption is .*no text"):
+        load_folder(tmp_path)

@@ -1,8 +1,10 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from making.caches import a_caption, a_failure, a_fingerprint, a_video, flip_a_bit
+from xxhash import xxh3_128_hexdigest
 
 from vidret.data.manifest import Manifest, SplitCount, write_manifest
 from vidret.data.samples import Caption, Dataset, Video
@@ -162,3 +164,19 @@ def test_a_part_of_a_killed_run_is_no_shard(tmp_path):
     write_all(tmp_path)
     (tmp_path / "videos-00000.h5").rename(tmp_path / "videos-00000.h5.0123.part")
     assert to_do(plan(tmp_path)) == ["videos-00000.h5"]
+
+
+@pytest.mark.parametrize("content", [b"a longer file", b"same size!!!"])
+def test_a_replaced_file_is_done_again(tmp_path, content):
+    before, file = b"old content.", tmp_path / "v0.mp4"
+    file.write_bytes(before)
+    video = replace(a_video(0), size=len(before), content_hash=xxh3_128_hexdigest(before))
+    write_video_shard(tmp_path / "videos-00000.h5", [video], [], DIGEST)
+    one = Video(id="v0", path=file, split="train")
+    dataset = replace(a_dataset(captions=0), videos=(one,))
+    assert to_do(plan(tmp_path, dataset)) == []
+    file.write_bytes(content)
+    os.utime(file, (2e9, 2e9))
+    assert to_do(plan(tmp_path, dataset)) == ["videos-00000.h5"]
+    file.unlink()
+    assert to_do(plan(tmp_path, dataset)) == []

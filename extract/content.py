@@ -1,0 +1,24 @@
+"""What a file is told by, when its name stays the same: its size, and a hash of its bytes."""
+
+from pathlib import Path
+
+import xxhash
+
+from vidret.data.errors import DecodeError
+from vidret.extract.decoding.files import printable
+
+
+def look_at_content(path: Path) -> tuple[int, str]:
+    """Size and hash of a file; it may be gone again by the time that it is decoded."""
+    digest, size = xxhash.xxh3_128(), 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+                size += len(block)
+    except OSError as error:
+        raise DecodeError(
+            f"{printable(path)} cannot be read to its end ({error.strerror}): "
+            "check the disk it lies on"
+        ) from error
+    return size, digest.hexdigest()
