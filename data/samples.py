@@ -49,6 +49,38 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VideoFacts:
+    """What a decoder found out about a file, beside its pictures and its sound.
+
+    Args:
+        times: seconds of each chosen frame after the first frame of the file.
+        indices: position of each chosen frame among the `num_frames` of a full decode.
+        width: of the pictures as they are shown; so is `height`.
+        codec: FFmpeg's name of the video's codec.
+        partial: something in the file could not be decoded, and was left out.
+    """
+
+    times: NDArray[np.float64]
+    indices: NDArray[np.int64]
+    num_frames: int
+    duration: float
+    audio_state: AudioState
+    width: int = 0
+    height: int = 0
+    codec: str = ""
+    partial: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseFrames:
+    """The frames of a video at a fixed rate (`--sampling fps:1`), as many as it has seconds."""
+
+    frames: NDArray[np.float32]
+    times: NDArray[np.float64]
+    indices: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedVideo:
     """Sampled frames at native size, and the sound of one file.
 
@@ -72,7 +104,16 @@ class DecodedVideo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoEmbeddings:
-    """What the cache keeps of one video."""
+    """What the cache keeps of one video.
+
+    Args:
+        path: relative to the dataset's root.
+        size: bytes of the file; with `content_hash` it tells a file that was moved or replaced.
+        frames: those that the heads see; with a fixed rate, the middles of equal parts of `dense`.
+        num_frames: of a full decode, 0 where an older cache does not say; so are width and height.
+        partial: something in the file could not be decoded, and was left out.
+        dense: all frames of a fixed rate, or None.
+    """
 
     id: str
     split: str
@@ -85,6 +126,12 @@ class VideoEmbeddings:
     indices: NDArray[np.int64]
     audio: NDArray[np.float32] | None
     audio_state: AudioState
+    num_frames: int = 0
+    width: int = 0
+    height: int = 0
+    codec: str = ""
+    partial: bool = False
+    dense: DenseFrames | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
