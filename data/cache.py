@@ -1,54 +1,39 @@
-"""One cache folder: who may write it, what is in it, and whether it is whole."""
+"""One cache folder: what is in it, and how to find it."""
 
-import fcntl
-import os
-import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
-from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
+from vidret.data.check import wrong_size
+from vidret.data.errors import ConfigError, DamagedError, MissingError
 from vidret.data.features import SplitFeatures, gather_split
 from vidret.data.fingerprint import Fingerprint
-from vidret.data.manifest import MANIFEST, Manifest, SplitCount, read_manifest, write_manifest
+from vidret.data.hdf5 import ShardKind, how_to_repair
+from vidret.data.manifest import MANIFEST, Manifest, SplitCount, read_manifest
+from vidret.data.projections import Projections, read_projections
 from vidret.data.rows import View
 from vidret.data.samples import AudioState, Failure
-from vidret.data.shards import (
-    ShardEntry,
-    ShardKind,
-    checksum,
-    how_to_repair,
-    read_caption_table,
-    read_failures,
-    read_shard_entry,
-    read_video_table,
-)
-
-LOCK = ".lock"
-
-# A whole shard without a line is what a killed run leaves, and the next one takes it up.
-_NOT_LISTED = "is not in the manifest"
+from vidret.data.shards import read_caption_table, read_failures, read_video_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """How much of a split is in a cache; `failed` holds all that is not, once it is complete."""
+    """How much of a split is in a cache; `failed` holds all that is not, once it is complete.
+
+    Args:
+        expected: videos that the dataset has in this split.
+        found: those of them that the cache holds.
+        failed: the others.
+        sound: how many of those found there are of each state.
+        partial: those of which something could not be decoded, and was left out.
+    """
 
     expected: int
     found: int
     failed: int
     sound: dict[AudioState, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """One file of a cache that is not as the manifest has it."""
-
-    file: str
-    what: str
+    partial: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +63,7 @@ class FeatureCache:
                 "give the same `vidret extract` again, and it goes on"
             )
         for entry in manifest.shards:
-            if what := _wrong_size(folder, entry):
+            if what := wrong_size(folder, entry):
                 raise DamagedError(f"{folder / entry.file} {what}: {how_to_repair(folder)}")
         return cls(folder=folder, manifest=manifest)
 
@@ -93,21 +78,34 @@ class FeatureCache:
         return self.manifest.splits
 
     def failures(self) -> list[Failure]:
-        """Every video that could not be processed."""
-        return [failure for path in self._shards("video") for failure in read_failures(path)]
+        """Every video of the dataset that could not be processed."""
+        gone = set(self.manifest.removed.videos)
+        return [
+            failure
+            for path in self._shards("video")
+            for failure in read_failures(path)
+            if failure.id not in gone
+        ]
 
     def coverage(self, split: str) -> Coverage:
         """How many videos of a split are there, and how many of them have sound."""
-        expected = self._expected(split).videos
-        states = Counter(
-            state
+        expected, gone = self._expected(split).videos, set(self.manifest.removed.videos)
+        kept = [
+            (state, partial)
             for table in map(read_video_table, self._shards("video"))
-            for state, its_split in zip(table.audio_state, table.split, strict=True)
-            if its_split == split
+            for id_, its_split, state, partial in zip(
+                table.ids, table.split, table.audio_state, table.partial.tolist(), strict=True
+            )
+            if its_split == split and id_ not in gone
+        ]
+        states = Counter(state for state, _ in kept)
+        return Coverage(
+            expected=expected,
+            found=len(kept),
+            failed=expected - len(kept),
+            sound={state: states[state] for state in AudioState},
+            partial=sum(partial for _, partial in kept),
         )
-        found = states.total()
-        sound = {state: states[state] for state in AudioState}
-        return Coverage(expected=expected, found=found, failed=expected - found, sound=sound)
 
     def load(self, split: str, *, view: View = "ram") -> SplitFeatures:
         """The features of one split.
@@ -118,7 +116,7 @@ class FeatureCache:
 
         Raises:
             ConfigError: the dataset has no such split.
-            DamagedError: a shard cannot be read, or an id is there twice.
+            DamagedError: a shard or the projections cannot be read, or an id is there twice.
         """
         expected = self._expected(split)
         return gather_split(
@@ -129,7 +127,15 @@ class FeatureCache:
             fingerprint=self.fingerprint,
             num_captions=expected.captions,
             view=view,
+            removed=self.manifest.removed,
+            projections=self._projections(),
         )
+
+    def _projections(self) -> Projections | None:
+        """What is still to be applied to the features, where they were stored before it."""
+        if self.fingerprint.features != "hidden":
+            return None
+        return read_projections(self.folder, self.manifest.files)
 
     def _shards(self, kind: ShardKind) -> list[Path]:
         return [self.folder / entry.file for entry in self.manifest.shards if entry.kind == kind]
@@ -144,27 +150,6 @@ class FeatureCache:
             )
             raise ConfigError(known + hint)
         return self.splits[split]
-
-
-@contextmanager
-def cache_lock(folder: Path) -> Iterator[None]:
-    """Be the one writer of a cache; what a killed writer left half-done is removed first.
-
-    Raises:
-        MissingError: the folder cannot be written to, or another process writes it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("a+")
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-    with file:
-        _become_the_writer(file, folder)
-        try:
-            yield
-        finally:
-            file.truncate(0)
-            fcntl.flock(file, fcntl.LOCK_UN)  # a forked child may still hold the descriptor
 
 
 def find_caches(work: Path) -> list[Path]:
@@ -187,108 +172,3 @@ def newest_cache(work: Path) -> Path:
             "or name another folder with --work"
         )
     return caches[0]
-
-
-def verify_cache(folder: Path) -> list[Problem]:
-    """Compare every byte of a cache with its manifest; an empty list means that it is whole.
-
-    Raises:
-        MissingError: the folder is no cache.
-        MismatchError: a newer vidret wrote it.
-    """
-    try:
-        manifest = read_manifest(folder)
-    except DamagedError as error:
-        return [Problem(file=MANIFEST, what=f"is damaged: {error}")]
-    listed = {entry.file for entry in manifest.shards}
-    problems = [
-        Problem(file=entry.file, what=what)
-        for entry in manifest.shards
-        if (what := _wrong_size(folder, entry) or _wrong_content(folder, entry))
-    ]
-    problems += [
-        Problem(file=path.name, what=what)
-        for path in sorted(folder.glob("*.h5"))
-        if path.name not in listed and (what := _unlisted(path, complete=manifest.complete))
-    ]
-    parts = sorted(folder.glob("*.part"))
-    return problems + [Problem(file=path.name, what="is half-written") for path in parts]
-
-
-def repair_cache(folder: Path) -> list[Problem]:
-    """Remove what is damaged, so that the next `vidret extract` makes it again.
-
-    A damaged manifest goes too: its shards stay, and each says what made it.
-
-    Raises:
-        MissingError: the folder is no cache, cannot be written to, or is being written.
-        MismatchError: a newer vidret wrote it.
-    """
-    with cache_lock(_existing(folder)):
-        problems = verify_cache(folder)
-        bad = {problem.file for problem in problems}
-        if bad and MANIFEST not in bad:
-            manifest = read_manifest(folder)
-            good = tuple(entry for entry in manifest.shards if entry.file not in bad)
-            write_manifest(folder, replace(manifest, shards=good, complete=False))
-        for problem in problems:
-            if problem.what != _NOT_LISTED:
-                (folder / problem.file).unlink(missing_ok=True)
-    return problems
-
-
-def _become_the_writer(file: TextIO, folder: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        for part in folder.glob("*.part"):
-            part.unlink(missing_ok=True)
-    except BlockingIOError as error:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        raise MissingError(
-            f"{folder} is being written by {holder}: wait until that has ended, or stop it"
-        ) from error
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-
-
-def _cannot_write(folder: Path, error: OSError) -> MissingError:
-    return MissingError(
-        f"cannot write to {folder}: {error.strerror or error}, choose another with --work"
-    )
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, which `cache_lock` would make where it is not there."""
-    if not folder.is_dir():
-        raise MissingError(f"{folder} is no folder, so there is no cache to repair")
-    return folder
-
-
-def _wrong_size(folder: Path, entry: ShardEntry) -> str:
-    try:
-        size = (folder / entry.file).stat().st_size
-    except OSError:
-        return "is not there"
-    return "" if size == entry.bytes else f"has {size:,} bytes, not {entry.bytes:,}"
-
-
-def _wrong_content(folder: Path, entry: ShardEntry) -> str:
-    try:
-        same = checksum(folder / entry.file) == entry.checksum
-    except OSError as error:
-        return f"cannot be read: {error.strerror or error}"
-    return "" if same else "has other bytes than were written"
-
-
-def _unlisted(path: Path, *, complete: bool) -> str:
-    try:
-        read_shard_entry(path)
-    except DamagedError as error:
-        return f"is damaged: {error}"
-    except MismatchError:
-        return _NOT_LISTED
-    return _NOT_LISTED if complete else ""

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from vidret.data.errors import ConfigError, MissingError
+from vidret.data.fingerprint import Fingerprint
 from vidret.data.folder import FOLDER_NAME, load_folder
 from vidret.data.msvd import load_msvd
 from vidret.data.samples import Dataset
@@ -82,6 +84,19 @@ def dataset_hash(dataset: Dataset) -> str:
     for line in sorted(map(json.dumps, lines)):
         digest.update(f"{line}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def dataset_key(dataset: Dataset) -> str:
+    """What stays the same while a dataset grows: its name, and where a folder of one's own lies."""
+    return f"{dataset.name}:{dataset.root}" if dataset.name == FOLDER_NAME else dataset.name
+
+
+def cache_name(dataset: Dataset, fingerprint: Fingerprint) -> str:
+    """The name of the folder of a cache, in which a dataset that has grown finds it again."""
+    told = json.dumps([fingerprint.features_digest, dataset_key(dataset)])
+    digest = hashlib.sha256(told.encode()).hexdigest()[:12]
+    slug = re.sub(r"[^A-Za-z0-9.-]+", "-", dataset.name)
+    return f"{slug}-f{fingerprint.frames}-{digest}"
 
 
 def _folder_of(spec: str, root: Path | None) -> Path:

@@ -1,7 +1,7 @@
 """The features of one split, videos and captions, as the trainers and the evaluator take them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from vidret.data.errors import DamagedError
 from vidret.data.fingerprint import Fingerprint
+from vidret.data.hdf5 import how_to_repair
+from vidret.data.manifest import Removed
+from vidret.data.projections import Projections, Side, project
 from vidret.data.rows import ShardRows, View, chosen_rows, ragged_rows
 from vidret.data.samples import AudioState
-from vidret.data.shards import CaptionTable, VideoTable, how_to_repair
+from vidret.data.shards import CaptionTable, VideoTable
 
 if TYPE_CHECKING:  # torch takes seconds to import, and reading a cache needs none of it
     import torch
@@ -28,18 +31,24 @@ T = TypeVar("T")
 class SplitFeatures:
     """One split of a cache: a row a video, a row a caption, words ragged.
 
+    `frames`, `sentence` and `words` are as they were stored. `videos_tensors` and `texts_tensors`
+    give what the heads take, whether the cache was made before or behind the last projections.
+
     Args:
         folder: the cache that they come from.
         owners: the row of each caption's video.
         words: caption `n` has the rows `word_offsets[n]` to `word_offsets[n + 1]`; likewise
             `tokens`.
         dropped_captions: captions left out because their video is not in the cache.
+        projections: still to be applied to the features; None where they are projected already.
     """
 
     folder: Path
     split: str
     video_ids: list[str]
     paths: list[str]
+    sizes: NDArray[np.int64]
+    content_hashes: list[str]
     durations: NDArray[np.float64]
     frames: Rows
     frame_mask: NDArray[np.bool_]
@@ -58,6 +67,7 @@ class SplitFeatures:
     words: Rows
     word_offsets: NDArray[np.int64]
     dropped_captions: int
+    projections: Projections | None = None
 
     def videos_tensors(self) -> "vidret.data.batches.Videos":
         """All videos in float32.
@@ -69,10 +79,12 @@ class SplitFeatures:
 
         from vidret.data.batches import Videos
 
+        frame_mask = torch.from_numpy(self.frame_mask)
+        frames = self._projected(self._tensor(self.frames[:], self.video_ids), "visual")
         encoded = self.audio.shape[1] > 0  # without a sound encoder a video may sound all the same
         return Videos(
-            frames=self._tensor(self.frames[:], self.video_ids),
-            frame_mask=torch.from_numpy(self.frame_mask),
+            frames=frames if self.projections is None else frames * frame_mask[..., None],
+            frame_mask=frame_mask,
             audio=self._tensor(self.audio[:], self.video_ids),
             audio_mask=torch.tensor(
                 [encoded and state is AudioState.OK for state in self.audio_state], dtype=torch.bool
@@ -93,10 +105,13 @@ class SplitFeatures:
         ids = [self.caption_ids[row] for row in rows]
         word_rows, offsets = ragged_rows(self.word_offsets, rows)
         owners = np.repeat(np.arange(len(rows)), np.diff(offsets))
-        words, mask = pad_words(
-            self._tensor(self.words[word_rows], ids, owners), torch.from_numpy(offsets)
-        )
-        return Texts(sentence=self._tensor(self.sentence[rows], ids), words=words, word_mask=mask)
+        values = self._projected(self._tensor(self.words[word_rows], ids, owners), "text")
+        words, mask = pad_words(values, torch.from_numpy(offsets))
+        sentence = self._projected(self._tensor(self.sentence[rows], ids), "text")
+        return Texts(sentence=sentence, words=words, word_mask=mask)
+
+    def _projected(self, values: "torch.Tensor", side: Side) -> "torch.Tensor":
+        return values if self.projections is None else project(values, self.projections, side)
 
     def _tensor(
         self, values: NDArray[Any], ids: list[str], owners: NDArray[np.int64] | None = None
@@ -125,6 +140,8 @@ def gather_split(
     fingerprint: Fingerprint,
     num_captions: int,
     view: View,
+    removed: Removed,
+    projections: Projections | None = None,
 ) -> SplitFeatures:
     """Put the shards of a cache end to end and keep one split of them.
 
@@ -136,34 +153,45 @@ def gather_split(
         fingerprint: says how wide the features are.
         num_captions: how many captions the dataset has in this split.
         view: whether to read the embeddings now.
+        removed: what the shards hold, and the dataset does not.
+        projections: see `SplitFeatures`.
 
     Raises:
         DamagedError: an id is there twice.
     """
-    video_columns = _videos(videos, split, fingerprint, view)
+    gone = set(removed.videos)
+    kept = [its == split and id_ not in gone for table in videos for id_, its in _items(table)]
+    video_columns = _videos(videos, np.flatnonzero(kept), fingerprint, view)
     row_of = {id_: row for row, id_ in enumerate(video_columns["video_ids"])}
-    caption_columns = _captions(captions, row_of, fingerprint.dim, view)
+    caption_columns = _captions(captions, row_of, set(removed.captions), fingerprint.text_dim, view)
     _require_unique(video_columns["video_ids"], folder)
     _require_unique(caption_columns["caption_ids"], folder)
     return SplitFeatures(
         folder=folder,
         split=split,
         dropped_captions=num_captions - len(caption_columns["caption_ids"]),
+        projections=projections,
         **video_columns,
         **caption_columns,
     )
 
 
+def _items(table: VideoTable) -> Iterator[tuple[str, str]]:
+    """The id of each video of a shard, and its split."""
+    return zip(table.ids, table.split, strict=True)
+
+
 def _videos(
-    tables: Sequence[VideoTable], split: str, fingerprint: Fingerprint, view: View
+    tables: Sequence[VideoTable], kept: NDArray[np.int64], fingerprint: Fingerprint, view: View
 ) -> dict[str, Any]:
-    kept = np.flatnonzero([its == split for table in tables for its in table.split])
     length = max((table.frame_mask.shape[1] for table in tables), default=fingerprint.frames)
-    frame_shape = (length, fingerprint.dim)
+    frame_shape = (length, fingerprint.frame_dim)
     audio_shape = (fingerprint.audio_dim,)
     return {
         "video_ids": _pick([table.ids for table in tables], kept),
         "paths": _pick([table.path for table in tables], kept),
+        "sizes": _join([table.size for table in tables], np.int64)[kept],
+        "content_hashes": _pick([table.content_hash for table in tables], kept),
         "durations": _join([table.duration for table in tables], np.float64)[kept],
         "frames": chosen_rows([table.frames for table in tables], kept, frame_shape, view),
         "frame_mask": _widen([table.frame_mask for table in tables], length, np.bool_)[kept],
@@ -175,10 +203,15 @@ def _videos(
 
 
 def _captions(
-    tables: Sequence[CaptionTable], row_of: dict[str, int], dim: int, view: View
+    tables: Sequence[CaptionTable], row_of: dict[str, int], gone: set[str], dim: int, view: View
 ) -> dict[str, Any]:
     owners = np.array(
-        [row_of.get(id_, -1) for table in tables for id_ in table.video_ids], np.int64
+        [
+            -1 if id_ in gone else row_of.get(video, -1)
+            for table in tables
+            for id_, video in zip(table.ids, table.video_ids, strict=True)
+        ],
+        np.int64,
     )
     kept = np.flatnonzero(owners >= 0)
     word_rows, word_offsets = ragged_rows(_offsets([t.word_offsets for t in tables]), kept)

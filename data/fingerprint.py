@@ -7,9 +7,10 @@ from typing import Any
 
 from vidret.data.errors import DamagedError, MismatchError
 
-FORMAT = 1  # of cache folders and shards; a change of either raises it
+FORMAT = 2  # of cache folders and shards; a change of either raises it
 
 _LONGEST_VALUE = 60  # characters of one value in a message
+_NEW_IN_2 = ("features", "precision", "frame_dim", "text_dim")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +31,12 @@ class Fingerprint:
         backbone_config: JSON of the model's configuration, activation included.
         backbone_weights: hash of the weights; so are `audio_weights`.
         audio_policy: windows, sampling rate and mixing of the sound.
+        dim: width of what the heads see, frames and words alike.
         audio_dim: 0 where no sound is encoded.
         logit_scale: of the backbone, where training starts from.
+        features: `projected`, or `hidden`: what enters the backbone's last projections.
+        precision: what the encoders computed in; what is stored is `dtype`.
+        frame_dim: width of the frames as they are stored; 0 stands for `dim`. So is `text_dim`.
     """
 
     format: int = FORMAT
@@ -52,6 +57,14 @@ class Fingerprint:
     dim: int
     audio_dim: int
     logit_scale: float
+    features: str = "projected"
+    precision: str = "float32"
+    frame_dim: int = 0
+    text_dim: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("frame_dim", "text_dim"):
+            object.__setattr__(self, name, getattr(self, name) or self.dim)
 
     @property
     def digest(self) -> str:
@@ -73,8 +86,9 @@ class Fingerprint:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
+        """As a JSON object, with the fields that its format has."""
+        later = _NEW_IN_2 if self.format < 2 else ()
+        return {name: value for name, value in asdict(self).items() if name not in later}
 
     @classmethod
     def from_json(cls, value: object, where: str) -> "Fingerprint":
@@ -87,7 +101,11 @@ class Fingerprint:
         if not isinstance(value, dict):
             raise DamagedError(f"{where}: the fingerprint is no JSON object: extract again")
         require_format(value.get("format"), where)
-        kinds = {field.name: field.type for field in fields(cls)}
+        kinds = {
+            field.name: field.type
+            for field in fields(cls)
+            if field.name in value or value["format"] > 1 or field.name not in _NEW_IN_2
+        }
         if odd := sorted(kinds.keys() ^ value.keys()):
             raise DamagedError(
                 f"{where}: the fingerprint has missing or unknown fields ({', '.join(odd)}): "
@@ -101,7 +119,7 @@ class Fingerprint:
         return cls(**{**value, "logit_scale": float(value["logit_scale"])})
 
     def _digest(self, *left_out: str) -> str:
-        values = {**asdict(self), "logit_scale": float(self.logit_scale)}
+        values = {**self.to_json(), "logit_scale": float(self.logit_scale)}
         compared = {name: value for name, value in values.items() if name not in left_out}
         canonical = json.dumps(compared, sort_keys=True, allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]

@@ -1,16 +1,18 @@
 """The contents page of a cache folder: what made it, and one line a shard."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from vidret.data.errors import DamagedError, MissingError
 from vidret.data.fingerprint import Fingerprint, require_format
+from vidret.data.hdf5 import ShardEntry, ShardKind, how_to_repair
 from vidret.data.publish import publish
-from vidret.data.shards import ShardEntry, ShardKind, how_to_repair
 
 MANIFEST = "manifest.json"
+_REMOVED = ("videos", "captions")  # the fields of Removed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,18 +23,38 @@ class SplitCount:
     captions: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """Ids that the shards hold and the dataset no longer has: readers leave them out."""
+
+    videos: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
+
+
 Line = TypeVar("Line", SplitCount, ShardEntry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a cache holds; `complete` once every video of the dataset is done or failed."""
+    """What a cache holds; `complete` once every video of the dataset is done or failed.
+
+    Args:
+        fingerprint: what made it.
+        settings: of the extraction, for people and for commands that continue it.
+        splits: how much the dataset has in each split.
+        shards: one line each.
+        complete: every video of the dataset is done or failed.
+        removed: what the shards hold beyond the dataset.
+        files: the checksum of each file that is no shard, by its name.
+    """
 
     fingerprint: Fingerprint
     settings: dict[str, Any]
     splits: dict[str, SplitCount]
     shards: tuple[ShardEntry, ...]
     complete: bool
+    removed: Removed = Removed()
+    files: dict[str, str] = field(default_factory=dict)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -46,6 +68,13 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "shards": [asdict(entry) for entry in shards],
         "splits": {name: asdict(count) for name, count in manifest.splits.items()},
     }
+    if manifest.fingerprint.format > 1:
+        removed = manifest.removed
+        values["removed"] = {
+            "captions": sorted(removed.captions),
+            "videos": sorted(removed.videos),
+        }
+        values["files"] = manifest.files
     with publish(folder / MANIFEST) as part:
         part.write_text(_readable(values), encoding="utf-8")
 
@@ -78,12 +107,15 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _manifest(values: dict[str, Any], fingerprint: Fingerprint) -> Manifest:
+    if fingerprint.format < 2:
+        values = {**values, "removed": dict.fromkeys(_REMOVED, ()), "files": {}}
     splits = {name: _of_kind(SplitCount, count) for name, count in values["splits"].items()}
     shards = tuple(_of_kind(ShardEntry, entry) for entry in values["shards"])
     if not all(entry.kind in get_args(ShardKind) for entry in shards):
         raise ValueError("a shard of an unknown kind")
-    if not all(Path(entry.file).name == entry.file for entry in shards):
-        raise ValueError("a shard outside the folder")
+    names = [*(entry.file for entry in shards), *values["files"]]
+    if not all(Path(name).name == name for name in names):
+        raise ValueError("a file outside the folder")
     if not (isinstance(values["settings"], dict) and isinstance(values["complete"], bool)):
         raise TypeError("settings or complete")
     return Manifest(
@@ -92,16 +124,24 @@ def _manifest(values: dict[str, Any], fingerprint: Fingerprint) -> Manifest:
         splits=splits,
         shards=shards,
         complete=values["complete"],
+        removed=Removed(**{kind: _strings(values["removed"][kind]) for kind in _REMOVED}),
+        files=dict(zip(values["files"], _strings([*values["files"].values()]), strict=True)),
     )
 
 
 def _of_kind(kind: type[Line], values: dict[str, Any]) -> Line:
     """A dataclass of ints and strings from a JSON object, nothing left out and nothing more."""
-    for field in fields(kind):
-        expected = int if field.type is int else str
-        if type(values[field.name]) is not expected:
-            raise TypeError(f"{field.name} is {values[field.name]!r}")
+    for one in fields(kind):
+        expected = int if one.type is int else str
+        if type(values[one.name]) is not expected:
+            raise TypeError(f"{one.name} is {values[one.name]!r}")
     return kind(**values)
+
+
+def _strings(values: Sequence[object]) -> tuple[str, ...]:
+    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"strings are {values!r}")
+    return tuple(map(str, values))
 
 
 def _readable(values: dict[str, Any]) -> str:

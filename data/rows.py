@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidret.data.errors import DamagedError
-from vidret.data.shards import ArrayPlace, how_to_repair, open_shard
+from vidret.data.hdf5 import ArrayPlace, how_to_repair, open_shard
 
 View = Literal["ram", "mapped", "lazy"]
 

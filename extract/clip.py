@@ -1,41 +1,35 @@
 """open_clip: frames, words and sentences of one model, and what tells its weights apart."""
 
-import hashlib
 import json
-import os
-import pickle
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vidret.data.errors import ConfigError, MissingError
 from vidret.extract.backends import require_torchvision
-from vidret.extract.tiny.weights import TINY_FOLDER, verify_weights
-
-TINY = "tiny"
-TINY_MODEL = "vidret-tiny"
-_NO_WEIGHTS = (  # what reading a file raises that holds no weights, or another model's
-    OSError,
-    EOFError,
-    RuntimeError,
-    SafetensorError,
-    pickle.UnpicklingError,
-    KeyError,
-    IndexError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    AssertionError,
-    StopIteration,
+from vidret.extract.projection import (
+    Projection,
+    as_matrix,
+    project,
+    visual_projection,
+    without_projection,
 )
+from vidret.extract.tokens import Marks, load_tokenizer, marks_of, word_ids
+from vidret.extract.weights.files import UNREADABLE, first_words, read_weights
+from vidret.extract.weights.fitting import as_open_clip, fill
+
+if TYPE_CHECKING:
+    from vidret.extract.weights.backbones import Backbone
+
+SHORTEST, SQUASH = "shortest", "squash"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,246 +44,316 @@ class EncodedText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pixels:
-    """How the model wants its pictures."""
+    """How the model wants its pictures.
+
+    Args:
+        resize: `shortest` scales the shorter side and cuts the middle out; `squash` scales both
+            sides, whatever becomes of the proportions.
+    """
 
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    resize: str = SHORTEST
+
+    @property
+    def geometry(self) -> str:
+        """One line on what decides the bytes of a prepared picture."""
+        way = "centre-crop" if self.resize == SHORTEST else self.resize
+        return f"rgb24 bicubic-antialias {self.size} {way}"
 
     @property
     def description(self) -> str:
         """One line for the fingerprint."""
-        return f"rgb24 bicubic-antialias {self.size} centre-crop mean {self.mean} std {self.std}"
+        return f"{self.geometry} mean {self.mean} std {self.std}"
 
 
 class ClipEncoder(nn.Module):
-    """A CLIP model with its tokenizer and its preprocessing."""
+    """A CLIP model with its tokenizer and its preprocessing.
 
-    def __init__(self, name: str, model: nn.Module, tokenizer: Any, weights: str) -> None:  # noqa: ANN401 - open_clip names no type for it
+    Args:
+        architecture: the model's configuration as open_clip has it.
+        weights: what tells the weights apart from others.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        tokenizer: Any,  # noqa: ANN401 - open_clip names no type for it
+        weights: str,
+        architecture: Mapping[str, Any],
+    ) -> None:
         super().__init__()
         self.name = name
         self.model: Any = model
         self.tokenizer: Any = tokenizer
         self.weights = weights
-        self.pixels = _pixels(name, model)
-        _check_text_tower(name, model, tokenizer)
+        self.architecture = architecture
+        self.pixels = pixels_of(name, self.model.visual.preprocess_cfg)
+        self.marks = marks_of(name, tokenizer)
+        _check_text_tower(name, model, self.marks)
+        place = next(model.parameters()).device
+        for kind in ("mean", "std"):
+            value = torch.tensor(getattr(self.pixels, kind), device=place)[:, None, None]
+            self.register_buffer(kind, value, persistent=False)
         self.eval()  # open_clip gives models in training mode
 
     @cached_property
     def config(self) -> str:
         """The model's configuration as JSON, with the activation that open_clip leaves out."""
-        import open_clip
-
-        config = dict(open_clip.get_model_config(_model_name(self.name)) or {})
+        config = dict(self.architecture)
         config["quick_gelu"] = bool(config.get("quick_gelu", False))
         return json.dumps(config, sort_keys=True)
 
     @property
     def dim(self) -> int:
         """Width of frames, words and sentences."""
-        return int(_projection_width(self.model))
+        matrix = as_matrix(self._text_projection)
+        return self._text_width if matrix is None else matrix[0].shape[1]
+
+    def frame_dim(self, hidden: bool) -> int:  # noqa: FBT001 - one question, one answer
+        """Width of a frame, behind the last projection or before it."""
+        return self._entering("visual.weight") if hidden else self.dim
+
+    def text_dim(self, hidden: bool) -> int:  # noqa: FBT001 - as above
+        """Width of a sentence or a word, behind the last projection or before it."""
+        return self._entering("text.weight") if hidden else self.dim
 
     @property
     def logit_scale(self) -> float:
         """exp(tau) that the model was trained to."""
         return float(self.model.logit_scale.detach().exp())
 
+    @property
+    def first_word(self) -> int:
+        """Where the words of a caption begin among its tokens."""
+        return len(self.marks.before)
+
+    def projections(self) -> dict[str, Tensor]:
+        """The last linear maps, in float32 on the CPU: `hidden @ weight + bias` is the embedding.
+
+        The keys are `visual.weight` and `text.weight`, both `(in, out)`, and `visual.bias` and
+        `text.bias` where there are some. A tower without a projection has no keys.
+        """
+        maps = {
+            "visual": visual_projection(self.model.visual),
+            "text": self._text_projection,
+        }
+        matrices = {tower: as_matrix(one) for tower, one in maps.items()}
+        return {
+            f"{tower}.{part}": tensor.detach().float().cpu().clone()
+            for tower, matrix in matrices.items()
+            if matrix is not None
+            for part, tensor in zip(("weight", "bias"), matrix, strict=True)
+            if tensor is not None
+        }
+
     def prepare(self, frame: NDArray[np.uint8]) -> Tensor:
-        """One native frame as the model's uint8 picture `(3, size, size)`."""
+        """One native frame as the model's uint8 picture `(3, size, size)`; safe in threads."""
         from torchvision.transforms.v2 import functional as pixels
 
         picture = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)
+        side = [self.pixels.size]
         small = pixels.resize(
             picture,
-            [self.pixels.size],
+            side if self.pixels.resize == SHORTEST else side * 2,
             interpolation=pixels.InterpolationMode.BICUBIC,
             antialias=True,
         )
-        return pixels.center_crop(small, [self.pixels.size, self.pixels.size])
+        return pixels.center_crop(small, side * 2)
 
-    def encode_frames(self, pictures: Tensor) -> Tensor:
-        """Embed prepared pictures `(frame, 3, size, size)`; not normalised."""
-        mean = torch.tensor(self.pixels.mean, device=pictures.device)[:, None, None]
-        std = torch.tensor(self.pixels.std, device=pictures.device)[:, None, None]
-        return self.model.encode_image((pictures.float() / 255 - mean) / std)
+    def encode_frames(self, pictures: Tensor, *, hidden: bool = False) -> Tensor:
+        """Embed prepared pictures `(frame, 3, size, size)`; not normalised.
 
-    def encode_tokens(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Sentences and the projected embedding of every token, from one forward."""
-        tower = _text_tower(self.model)
+        Args:
+            pictures: uint8, on the device of the model.
+            hidden: what enters the last projection, where it leaves it otherwise.
+        """
+        tower = without_projection(self.model.visual) if hidden else self.model.visual
+        return tower((pictures.float() / 255 - self.mean) / self.std)
+
+    def encode_tokens(self, tokens: Tensor, *, hidden: bool = False) -> tuple[Tensor, Tensor]:
+        """Sentences and the embedding of every token, from one forward.
+
+        Args:
+            tokens: as `mark_tokens` gives them, on the device of the model.
+            hidden: both before the last projection, where they are behind it otherwise.
+        """
+        from open_clip.transformer import text_global_pool
+
         output = self.model.forward_intermediates(
             text=tokens,
             text_indices=1,
             normalize_intermediates=True,
-            normalize=False,
+            intermediates_only=True,  # not the projection of the sentence
             text_output_fmt="NLC",
         )
-        projection = tower.text_projection
-        hidden = output["text_intermediates"][-1]
-        words = projection(hidden) if isinstance(projection, nn.Module) else hidden @ projection
-        return output["text_features"], words
+        words = output["text_intermediates"][-1]
+        pool, end = _pooling(self.model)
+        sentences = text_global_pool(words, tokens, pool, eos_token_id=end)
+        if hidden:
+            return sentences, words
+        projection = self._text_projection
+        return project(sentences, projection), project(words, projection)
 
-    def encode_texts(self, texts: Sequence[str], device: torch.device | str) -> list[EncodedText]:
+    def encode_texts(
+        self, texts: Sequence[str], device: torch.device | str, *, hidden: bool = False
+    ) -> list[EncodedText]:
         """Embed captions; words are the tokens strictly between start and end."""
-        ids = [self._token_ids(text) for text in texts]
-        most = self.tokenizer.context_length - 2
+        ids = [word_ids(self.tokenizer, self.marks, text) for text in texts]
         tokens = self.mark_tokens(ids)
-        sentences, words = self.encode_tokens(tokens.to(device))
+        sentences, words = self.encode_tokens(tokens.to(device), hidden=hidden)
         sentences, words = sentences.float().cpu(), words.float().cpu()
         encoded = []
         for row, own in enumerate(ids):
-            end = 1 + min(len(own), most)
+            end = self.first_word + min(len(own), self.marks.most)
             encoded.append(
                 EncodedText(
                     sentence=sentences[row].numpy(),
-                    words=words[row, 1:end].numpy().copy(),
-                    tokens=tokens[row, 1:end].numpy().copy(),
-                    truncated=len(own) > most,
+                    words=words[row, self.first_word : end].numpy().copy(),
+                    tokens=tokens[row, self.first_word : end].numpy().copy(),
+                    truncated=len(own) > self.marks.most,
                 )
             )
         return encoded
 
     def mark_tokens(self, ids: Sequence[Sequence[int]]) -> Tensor:
         """Captions as `encode_tokens` wants them: cut, between their two marks, padded."""
-        most = self.tokenizer.context_length - 2
-        tokens = torch.zeros(len(ids), most + 2, dtype=torch.long)
-        for row, own in enumerate(ids):
-            marked = [self.tokenizer.sot_token_id, *own[:most], self.tokenizer.eot_token_id]
-            tokens[row, : len(marked)] = torch.tensor(marked)
-        return tokens
+        return self.marks.around(ids)
 
-    def _token_ids(self, text: str) -> list[int]:
-        """Tokens of one caption, all of them; the two marks are no words that it may hold.
+    @property
+    def _text_projection(self) -> Projection:
+        return _text_tower(self.model).text_projection
 
-        They are taken out of the tokens, since `&lt;END_OF_TEXT>` turns into a mark as well.
-        """
-        marks = (self.tokenizer.sot_token_id, self.tokenizer.eot_token_id)
-        return [token for token in self.tokenizer.encode(text) if token not in marks]
+    @property
+    def _text_width(self) -> int:
+        return int(_text_tower(self.model).positional_embedding.shape[1])
+
+    def _entering(self, name: str) -> int:
+        maps = {
+            "visual.weight": lambda: visual_projection(self.model.visual),
+            "text.weight": lambda: self._text_projection,
+        }
+        matrix = as_matrix(maps[name]())
+        return self.dim if matrix is None else matrix[0].shape[0]
 
 
 def load_clip(
     spec: str, *, device: torch.device | str = "cpu", offline: bool = True
 ) -> ClipEncoder:
-    """Load `tiny`, `NAME@PATH` or `NAME@TAG` (from the hub, unless offline); NAME may be `tiny`.
+    """Load a model and its weights; docs/backbones.md lists what a spec may be.
+
+    Args:
+        spec: `tiny`, `NAME@FILE`, `NAME@FOLDER`, `local-dir:FOLDER`, and from the hub `NAME@TAG` or
+            `hf-hub:ORG/REPO`; NAME may be `tiny`.
+        device: where the model is to run.
+        offline: forbid the hub.
 
     Raises:
-        ConfigError: open_clip knows no such model, or its preprocessing is not ours.
-        MissingError: the weights are not there.
+        ConfigError: open_clip knows no such model, or vidret cannot use it as it is meant.
+        MissingError: the weights are not there, or do not fit.
     """
     require_torchvision()
-    import open_clip
+    from vidret.extract.weights.backbones import find_backbone
 
-    open_clip.add_model_config(TINY_FOLDER / f"{TINY_MODEL}.json")
-    if spec == TINY:
-        verify_weights()
-        name, weights = TINY_MODEL, str(TINY_FOLDER / "clip.safetensors")
-    else:
-        name, _, weights = spec.partition("@")
-        name = _model_name(name)
-        _check_name(name, weights, open_clip.list_models())
-    is_file = Path(weights).exists()
-    if not is_file:
-        _check_tag(name, weights, offline=offline)
-    try:
-        model = open_clip.create_model(
-            name, pretrained=weights, require_pretrained=True, device=device
+    backbone = find_backbone(spec, offline=offline)
+    _check_architecture(backbone)
+    tokenizer = load_tokenizer(
+        backbone.name, backbone.architecture["text_cfg"], backbone.tokenizer, offline=offline
+    )
+    model = _from_hub(backbone) if backbone.file is None else _from_file(backbone, backbone.file)
+    return ClipEncoder(
+        backbone.name, model.to(device), tokenizer, backbone.digest, backbone.architecture
+    )
+
+
+def pixels_of(name: str, preprocess: Mapping[str, Any]) -> Pixels:
+    """The pictures that a model wants; a way that is not ours is refused, not guessed.
+
+    Raises:
+        ConfigError: it wants them in a way that vidret does not have.
+    """
+    size, resize = preprocess["size"], preprocess["resize_mode"]
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    interpolation, mode = preprocess["interpolation"], preprocess.get("mode", "RGB")
+    odd = {
+        f"interpolation {interpolation}": interpolation != "bicubic",
+        f"resize mode {resize}": resize not in (SHORTEST, SQUASH),
+        f"size {sides}": len(set(sides)) > 1,
+        f"colours {mode}": mode != "RGB",
+    }
+    if any(odd.values()):
+        raise ConfigError(
+            f"{name} wants pictures with {', '.join(one for one, is_odd in odd.items() if is_odd)},"
+            f" and vidret prepares them bicubic, {SHORTEST} or {SQUASH}, square: choose another "
+            "model"
         )
-    except _NO_WEIGHTS as error:
+    return Pixels(
+        size=int(sides[0]),
+        mean=tuple(preprocess["mean"]),
+        std=tuple(preprocess["std"]),
+        resize=resize,
+    )
+
+
+def _from_file(backbone: "Backbone", path: Path) -> nn.Module:
+    """The architecture with exactly the tensors of a file."""
+    try:
+        model = _build(backbone)
+        fill(model, as_open_clip(model, read_weights(path).tensors))
+    except UNREADABLE as error:
         raise MissingError(
-            f"{weights} cannot be loaded as weights of {name} ({first_words(error)}): "
+            f"{path} cannot be loaded as weights of {backbone.name} ({first_words(error)}): "
             "give the file that belongs to this model, as safetensors or a plain state dict"
         ) from error
-    digest = hash_file(Path(weights)) if is_file else f"hub:{weights}"
-    return ClipEncoder(spec.partition("@")[0], model, open_clip.get_tokenizer(name), digest)
+    return model
 
 
-def hash_file(path: Path) -> str:
-    """sha256 of a file, in short."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def first_words(error: BaseException) -> str:
-    """The beginning of an error's own words, which may run over many lines."""
-    if isinstance(error, pickle.UnpicklingError):  # torch's advice is to let the file run code
-        return "it asks to run code" if wants_to_run_code(error) else "it is no file of tensors"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:200] or type(error).__name__
-
-
-def wants_to_run_code(error: pickle.UnpicklingError) -> bool:
-    """Whether torch refused a checkpoint over the functions that it names."""
-    return "GLOBAL" in str(error)
-
-
-def missing_weights(name: str) -> MissingError:
-    """The error for a backbone that was asked for without saying where its weights are."""
-    return MissingError(
-        f"no weights known for {name}: put\n\n"
-        f'[extract]\nbackbone = "{name}@/path/to/weights.safetensors"\n\n'
-        f"into ./vidret.toml, or pass --backbone {name}@openai to fetch OpenAI's from the hub, "
-        "or --backbone tiny to try the way with the bundled toy"
-    )
-
-
-def _model_name(name: str) -> str:
-    return TINY_MODEL if name == TINY else name
-
-
-def _check_name(name: str, weights: str, known: list[str]) -> None:
-    from difflib import get_close_matches
-
-    if name not in known:
-        close = get_close_matches(name, known, n=1)
-        hint = f": did you mean {close[0]}?" if close else ", see open_clip.list_models()"
-        raise ConfigError(f"open_clip has no model {name!r}{hint}")
-    if not weights:
-        raise missing_weights(name)
-
-
-def _check_tag(name: str, tag: str, *, offline: bool) -> None:
+def _from_hub(backbone: "Backbone") -> nn.Module:
+    """What open_clip fetches for a tag or a repository."""
     import open_clip
 
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if tag not in tags:
-        what = f"or one of the tags {', '.join(tags)}" if tags else "it has no tags"
-        raise MissingError(f"{tag} is no file with weights of {name}: give a path, {what}")
-    _check_activation(name, tag)
-    if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    try:
+        return open_clip.create_model(
+            backbone.model, pretrained=backbone.tag or None, require_pretrained=True
+        )
+    except UNREADABLE as error:
         raise MissingError(
-            f"the weights {tag} of {name} lie on the hub, and this run is offline: "
-            f"allow the network, or give a file as {name}@PATH"
-        )
+            f"the hub gives no weights of {backbone.name} that fit ({first_words(error)}): try "
+            "again, or get the files by hand and give their folder"
+        ) from error
 
 
-def _check_activation(name: str, tag: str) -> None:
-    """open_clip only warns of it, and the embeddings would be wrong but plausible."""
+def _build(backbone: "Backbone") -> nn.Module:
+    """The model with random weights; nothing is fetched for its towers."""
     import open_clip
+    from open_clip.transform import PreprocessCfg
 
-    trained = bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False))
-    computed = bool((open_clip.get_model_config(name) or {}).get("quick_gelu", False))
-    if trained == computed:
-        return
-    twin = f"{name}-quickgelu" if trained else name.removesuffix("-quickgelu")
-    known = twin != name and tag in open_clip.list_pretrained_tags_by_model(twin)
-    activations = ("GELU", "QuickGELU")
-    raise ConfigError(
-        f"the weights {tag} were trained with {activations[trained]}, and {name} computes "
-        f"{activations[computed]}: ask for {f'{twin}@{tag}' if known else 'other weights'}"
+    architecture = deepcopy(backbone.architecture)
+    architecture["vision_cfg"]["timm_model_pretrained"] = False
+    custom = architecture.pop("custom_text", False)
+    model = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**architecture)
+    wanted = asdict(PreprocessCfg()) | {"size": model.visual.image_size} | backbone.preprocess
+    open_clip.factory.set_model_preprocess_cfg(model, wanted)
+    return model
+
+
+def _check_architecture(backbone: "Backbone") -> None:
+    """Refuse text towers whose words cannot be told, before anything is read."""
+    text = backbone.architecture["text_cfg"]
+    if text.get("hf_model_name") or "multimodal_cfg" in backbone.architecture:
+        raise _unknown_words(backbone.name)
+
+
+def _unknown_words(name: str) -> ConfigError:
+    return ConfigError(
+        f"{name} reads text in another way than CLIP, and vidret could not tell its words: "
+        "choose another model"
     )
-
-
-def _pixels(name: str, model: Any) -> Pixels:  # noqa: ANN401 - a CLIP of open_clip
-    """The model's preprocessing; anything but CLIP's own way is refused, not guessed."""
-    config: dict[str, Any] = model.visual.preprocess_cfg
-    size = config["size"]
-    side = size if isinstance(size, int) else size[0]
-    square = isinstance(size, int) or size[0] == size[1]
-    if not square or config["interpolation"] != "bicubic" or config["resize_mode"] != "shortest":
-        raise ConfigError(
-            f"{name} wants pictures as {config}, and vidret prepares them bicubic, by the shorter "
-            "side, square: choose another model"
-        )
-    return Pixels(size=side, mean=tuple(config["mean"]), std=tuple(config["std"]))
 
 
 def _text_tower(model: Any) -> Any:  # noqa: ANN401 - a CLIP of open_clip
@@ -297,27 +361,27 @@ def _text_tower(model: Any) -> Any:  # noqa: ANN401 - a CLIP of open_clip
     return getattr(model, "text", model)
 
 
-def _check_text_tower(name: str, model: Any, tokenizer: Any) -> None:  # noqa: ANN401 - as above
-    """Words are known only where a causal tower ends every sentence in its end token."""
-    import open_clip
+def _pooling(model: Any) -> tuple[str, int | None]:  # noqa: ANN401 - a CLIP of open_clip
+    """Which token becomes the sentence, and the end token where it is asked for by its number."""
+    tower = _text_tower(model)
+    if tower is model:
+        return model.text_pool_type, model.text_eos_id
+    return tower.pool_type, tower.eos_id
+
+
+def _check_text_tower(name: str, model: Any, marks: Marks) -> None:  # noqa: ANN401 - as above
+    """The sentence must come from where the tower takes it: its end token, or the last place."""
+    from open_clip.transformer import TextTransformer
 
     tower = _text_tower(model)
-    pool = getattr(tower, "pool_type", None) or getattr(tower, "text_pool_type", None)
-    plain = (
-        isinstance(tokenizer, open_clip.SimpleTokenizer)
-        and pool in ("argmax", "eos")
-        and getattr(tower, "cls_emb", None) is None
-        and getattr(tower, "text_projection", None) is not None
-    )
-    if not plain:
-        raise ConfigError(
-            f"{name} reads text in another way than CLIP, and vidret could not tell its words: "
-            "choose another model"
-        )
-
-
-def _projection_width(model: Any) -> int:  # noqa: ANN401 - a CLIP of open_clip
-    projection = _text_tower(model).text_projection
-    if isinstance(projection, nn.Linear):
-        return projection.out_features
-    return projection.shape[1]
+    own_class = getattr(tower, "cls_emb", None) is not None  # as CoCa's have it
+    if own_class or (tower is not model and not isinstance(tower, TextTransformer)):
+        raise _unknown_words(name)
+    pool, end = _pooling(model)
+    known = {
+        "argmax": marks.after[:1] == (model.vocab_size - 1,),  # the end token is the highest
+        "eos": marks.after[:1] == (end,),
+        "last": True,
+    }
+    if not known.get(pool, False):
+        raise _unknown_words(name)

@@ -22,3 +22,9 @@ def look_at_content(path: Path) -> tuple[int, str]:
             "check the disk it lies on"
         ) from error
     return size, digest.hexdigest()
+
+
+def path_below(root: Path, path: Path) -> str:
+    """A path as a cache keeps it: relative to the dataset's root where it lies below that."""
+    root, path = root.absolute(), path.absolute()
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

@@ -1,6 +1,6 @@
 """From a video file to sampled frames at native size and its sound: the one face of all decoders.
 
-Both decoders give the same frames, times and sound, to the byte. The known exceptions:
+`av` and `ffmpeg` give the same frames, times and sound, to the byte. The known exceptions:
 
 * Damage where no wanted frame needs it: `av` does not decode that part, so it counts the frames
   that the file lists, and `ffmpeg` those that come out of a full decode.
@@ -9,49 +9,59 @@ Both decoders give the same frames, times and sound, to the byte. The known exce
 * AAC and MP3 in MP4: FFmpeg before 9 keeps what the encoder added to fill the last block, 0.03 s
   at most. `av` cuts it whichever FFmpeg it carries, `ffmpeg` only where the binary does.
 * `partial` says what each tool complained of, and a damaged picture may come out without complaint.
+
+A process that decodes with `av` imports little: neither torch nor the other decoders.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vidret.data.errors import ConfigError
-from vidret.data.samples import DecodedVideo
+from vidret.data.samples import AudioState, DecodedVideo
+from vidret.extract.decoding.events import Again, Ended, Event, Picture, SoundPart
 from vidret.extract.decoding.files import check_file
+from vidret.extract.decoding.sampling import Sampling
 from vidret.extract.decoding.sound import SAMPLE_RATE
-from vidret.extract.decoding.with_av import av_version, decode_with_av
-from vidret.extract.decoding.with_ffmpeg import decode_with_ffmpeg, ffmpeg_binary, ffmpeg_version
 
 __all__ = [
     "DECODERS",
     "SAMPLE_RATE",
+    "Sampling",
+    "decode_events",
     "decode_video",
     "decoder_version",
     "ffmpeg_binary",
 ]
 
-DECODERS: dict[str, Callable[[Path, int], DecodedVideo]] = {
-    "av": decode_with_av,
-    "ffmpeg": decode_with_ffmpeg,
-}
 
-VERSIONS: dict[str, Callable[[], str]] = {
-    "av": av_version,
-    "ffmpeg": ffmpeg_version,
-}
+def decode_events(path: Path, *, sampling: Sampling, decoder: str = "av") -> Iterator[Event]:
+    """Tell of a file piece by piece, in bounded memory whatever its length.
+
+    Raises:
+        DecodeError: the file gives no frames; a damaged sound alone is only a state. It may come
+            at any step.
+        MissingError: what the decoder needs is not installed.
+    """
+    _check_decoder(decoder)
+    check_file(path)
+    return DECODERS[decoder](path, sampling)
 
 
-def decode_video(path: Path, *, frames: int, decoder: str = "av") -> DecodedVideo:
-    """Decode at most `frames` frames, spread evenly over the file, and its sound.
+def decode_video(
+    path: Path, *, frames: int, decoder: str = "av", sampling: Sampling | None = None
+) -> DecodedVideo:
+    """Decode the frames that a sampling takes, or `frames` evenly spread ones, and the sound.
+
+    All of it is held at once: `decode_events` is there for videos of any length.
 
     Raises:
         DecodeError: the file gives no frames; a damaged sound alone is only a state.
-        MissingError: the decoder `ffmpeg` is asked for and there is no binary to run.
+        MissingError: what the decoder needs is not installed.
     """
-    _check_decoder(decoder)
-    if frames < 1:
-        raise ConfigError(f"frames is {frames}: ask for 1 or more frames of each video")
-    check_file(path)
-    return DECODERS[decoder](path, frames)
+    return _collect(decode_events(path, sampling=sampling or Sampling(frames), decoder=decoder))
 
 
 def decoder_version(decoder: str) -> str:
@@ -60,6 +70,78 @@ def decoder_version(decoder: str) -> str:
     return VERSIONS[decoder]()
 
 
+def ffmpeg_binary() -> Path:
+    """The ffmpeg that decodes.
+
+    Raises:
+        MissingError: there is none.
+    """
+    from vidret.extract.decoding import with_ffmpeg
+
+    return with_ffmpeg.ffmpeg_binary()
+
+
+def _with_av(path: Path, sampling: Sampling) -> Iterator[Event]:
+    from vidret.extract.decoding.with_av import events_of_av
+
+    return events_of_av(path, sampling)
+
+
+def _with_ffmpeg(path: Path, sampling: Sampling) -> Iterator[Event]:
+    from vidret.extract.decoding.with_ffmpeg import events_of_ffmpeg
+
+    return events_of_ffmpeg(path, sampling)
+
+
+def _av_version() -> str:
+    from vidret.extract.decoding.with_av import av_version
+
+    return av_version()
+
+
+def _ffmpeg_version() -> str:
+    from vidret.extract.decoding.with_ffmpeg import ffmpeg_version
+
+    return ffmpeg_version()
+
+
+DECODERS: dict[str, Callable[[Path, Sampling], Iterator[Event]]] = {
+    "av": _with_av,
+    "ffmpeg": _with_ffmpeg,
+}
+
+VERSIONS: dict[str, Callable[[], str]] = {
+    "av": _av_version,
+    "ffmpeg": _ffmpeg_version,
+}
+
+
 def _check_decoder(decoder: str) -> None:
     if decoder not in DECODERS:
         raise ConfigError(f"decoder is {decoder!r}: choose one of {', '.join(DECODERS)}")
+
+
+def _collect(events: Iterable[Event]) -> DecodedVideo:
+    """All that was told, in one piece."""
+    pictures: list[NDArray[np.uint8]] = []
+    heard: list[NDArray[np.float32]] = []
+    for event in events:
+        match event:
+            case SoundPart():
+                heard.append(event.samples)
+            case Picture():
+                pictures.append(event.image)
+            case Again():
+                pictures.clear()
+            case Ended():
+                facts = event.facts
+    return DecodedVideo(
+        frames=tuple(pictures),
+        times=facts.times,
+        indices=facts.indices,
+        num_frames=facts.num_frames,
+        duration=facts.duration,
+        waveform=np.concatenate(heard) if facts.audio_state is AudioState.OK else None,
+        audio_state=facts.audio_state,
+        partial=facts.partial,
+    )

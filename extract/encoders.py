@@ -1,6 +1,6 @@
 """The encoders of one run: loaded once in each process, described in its fingerprint."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -18,6 +18,7 @@ class EncoderSpec:
     audio: str
     device: str
     offline: bool
+    precision: str = "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,16 +28,22 @@ class Encoders:
     clip: ClipEncoder
     sound: SoundEncoder | None
     device: torch.device
+    precision: str = "float32"
+
+
+def load_encoders(spec: EncoderSpec) -> Encoders:
+    """Load what a spec names; a process that asks again gets the same."""
+    return _load(replace(spec, device=str(pick_device(spec.device))))
 
 
 @cache
-def load_encoders(spec: EncoderSpec) -> Encoders:
-    """Load what a spec names; a process that asks again gets the same."""
-    device = pick_device(spec.device)
+def _load(spec: EncoderSpec) -> Encoders:
+    device = torch.device(spec.device)
     return Encoders(
         clip=load_clip(spec.backbone, device=device, offline=spec.offline),
         sound=load_sound(spec.audio, device=device),
         device=device,
+        precision=spec.precision,
     )
 
 

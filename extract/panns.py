@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vidret.data.errors import ConfigError, MissingError
-from vidret.extract.clip import first_words, hash_file, wants_to_run_code
 from vidret.extract.decoding.sound import SAMPLE_RATE
 from vidret.extract.tiny.sound import EMBEDDING, TinySound
 from vidret.extract.tiny.weights import TINY_FOLDER, verify_weights
+from vidret.extract.weights.files import first_words, hash_file, wants_to_run_code
 
 TINY, NONE, CNN14 = "tiny", "none", "Cnn14"
 WINDOW = 10 * SAMPLE_RATE
@@ -38,8 +38,12 @@ class SoundEncoder(nn.Module):
 
     def encode(self, waveform: Tensor) -> Tensor:
         """Embed a waveform `(sample,)` at 32 kHz: the mean over its windows."""
-        windows = [self.model(window[None])["embedding"][0] for window in cut_windows(waveform)]
+        windows = [self.encode_windows(window[None])[0] for window in cut_windows(waveform)]
         return torch.stack(windows).mean(0)
+
+    def encode_windows(self, windows: Tensor) -> Tensor:
+        """Embed windows of equal length `(window, sample)`."""
+        return self.model(windows)["embedding"]
 
 
 def cut_windows(waveform: Tensor) -> list[Tensor]:

@@ -1,40 +1,76 @@
-"""One task: encode the videos or the captions of one shard and write it."""
+"""One Dask task: decode, encode and write the videos or the captions of one shard."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from vidret.data.errors import EncodeError, ItemError
+from vidret.data.hdf5 import ShardEntry
+from vidret.data.pixels.index import PixelPlace
+from vidret.data.pixels.reader import PixelReader, PixelTable
+from vidret.data.pixels.writer import new_pixel_shard
 from vidret.data.samples import (
     AudioState,
     Caption,
+    DenseFrames,
     Failure,
     TextEmbeddings,
     Video,
     VideoEmbeddings,
 )
-from vidret.data.shards import ShardEntry, to_float16, write_caption_shard, write_video_shard
-from vidret.extract.content import look_at_content
-from vidret.extract.decode import decode_video
+from vidret.data.shards import to_float16, write_caption_shard, write_video_shard
+from vidret.extract.content import path_below
+from vidret.extract.decoding.events import Again, SoundPart
+from vidret.extract.decoding.messages import Content
+from vidret.extract.decoding.process import DecodingProcess
+from vidret.extract.decoding.sampling import centres, parse_sampling
+from vidret.extract.embedding import Embedder, Take, batch_sizes, computing
 from vidret.extract.encoders import Encoders, EncoderSpec, load_encoders
-from vidret.extract.panns import SoundEncoder
+from vidret.extract.lanes import (
+    Crops,
+    Done,
+    Failed,
+    Piece,
+    Source,
+    Start,
+    borrowed_lanes,
+    decode_in,
+)
+from vidret.extract.pixel_plan import KnownPixels, look_up
 from vidret.extract.plan import CaptionShard, VideoShard
+from vidret.extract.reuse import reuse_captions, reuse_videos
 
 log = logging.getLogger(__name__)
 
-FRAMES_PER_BATCH = 128
-TEXTS_PER_BATCH = 64
+Item = TypeVar("Item", VideoEmbeddings, Failure, TextEmbeddings)
+
+PIXELS_AT_ONCE = 64
+HIDDEN = "hidden"
+UNIFORM = "uniform"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSettings:
-    """What all tasks of a run share."""
+    """What all tasks of a run share.
+
+    Args:
+        folder: the cache.
+        root: the dataset's folder, which paths in the cache start from.
+        frames: of each video, as the heads see them.
+        frame_policy: `uniform`, or `fps:1` for dense frames.
+        features: `projected`, or `hidden` for what enters the last projections.
+        pixels_digest: of the pixel shards, where pixels are to be kept; else empty.
+        lanes: videos that one worker decodes at the same time; 0 is one, on a GPU one per core.
+        timeout: seconds that a video may take beside its own duration.
+    """
 
     folder: Path
     root: Path
@@ -42,60 +78,142 @@ class TaskSettings:
     decoder: str
     encoders: EncoderSpec
     features_digest: str
+    frame_policy: str = "uniform"
+    features: str = "projected"
+    pixels_digest: str = ""
+    lanes: int = 1
+    timeout: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecodedItem:
-    """A video on its way to the encoder: pictures of the model's size, sound already embedded.
+class TaskResult:
+    """One shard is done.
 
-    The frames at native size stay behind: those of a batch of films would fill the memory.
+    Args:
+        encoded: videos that were decoded and encoded; the others were there already.
+        waited: seconds that the encoder waited for the decoders.
+        busy: seconds that the encoder worked.
     """
 
+    entry: ShardEntry
+    encoded: int = 0
+    waited: float = 0.0
+    busy: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Shot:
+    """A video that was decoded to its end, its embeddings still on the device."""
+
     video: Video
-    size: int
-    content_hash: str
-    duration: float
-    times: NDArray[np.float64]
-    indices: NDArray[np.int64]
-    pictures: Tensor
-    audio: NDArray[np.float32] | None
-    audio_state: AudioState
+    take: Take
+    done: Done
 
 
-def extract_videos(shard: VideoShard, settings: TaskSettings) -> ShardEntry:
-    """Encode the videos of one shard; those that cannot be are written down as failures."""
+@dataclass(slots=True)
+class _Catch:
+    """What became of the videos of a shard, in the order in which they came."""
+
+    shots: list[_Shot] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    waited: float = 0.0
+
+
+def extract_videos(
+    shard: VideoShard, settings: TaskSettings, pixels: Sequence[Path] = ()
+) -> TaskResult:
+    """Encode the videos of one shard; those that cannot be are written down as failures.
+
+    Args:
+        shard: the videos, and what an older shard knows of them.
+        settings: what all tasks share.
+        pixels: pixel shards in which some of the videos may be found decoded.
+    """
     encoders = load_encoders(settings.encoders)
-    embeddings: list[VideoEmbeddings] = []
-    failures: list[Failure] = []
-    waiting: list[DecodedItem] = []
-    for video in shard.videos:
+    known, failures, rest = reuse_videos(shard, settings.root)
+    stored = look_up(rest, pixels)
+    if settings.pixels_digest:  # where pixels are kept, decoding has had its tries
+        failures += stored.failures
+        failed = {failure.id for failure in stored.failures}
+        rest = [video for video in rest if video.id not in failed]
+    embedder = Embedder(encoders, hidden=settings.features == HIDDEN)
+    catch = _catch_all(rest, _source(settings, encoders, stored), settings, embedder)
+    catch.failures += failures
+    embedder.flush()
+    embeddings = [*known]
+    for shot in catch.shots:
         try:
-            waiting.append(_decode(video, settings, encoders))
-        except ItemError as error:
-            failures.append(_failure(video, error, settings.root))
-        if sum(len(item.pictures) for item in waiting) >= FRAMES_PER_BATCH:
-            _encode(waiting, encoders, settings.root, embeddings, failures)
-            waiting = []
-    _encode(waiting, encoders, settings.root, embeddings, failures)
-    return write_video_shard(
-        settings.folder / shard.file, embeddings, failures, settings.features_digest
+            embeddings.append(_embeddings(shot, encoders, settings))
+        except EncodeError as error:
+            catch.failures.append(_failure(shot.video, error, settings.root))
+    entry = write_video_shard(
+        settings.folder / shard.file,
+        _in_order(embeddings, shard.videos),
+        _in_order(catch.failures, shard.videos),
+        settings.features_digest,
     )
+    return TaskResult(entry=entry, encoded=len(rest), waited=catch.waited, busy=embedder.busy)
 
 
-def extract_captions(shard: CaptionShard, settings: TaskSettings) -> ShardEntry:
+def store_pixels(
+    shard: VideoShard, settings: TaskSettings, pixels: Sequence[Path] = ()
+) -> TaskResult:
+    """Decode the videos of one shard, and keep what an encoder would take of them."""
+    encoders = load_encoders(settings.encoders)
+    source = _source(settings, encoders, look_up(shard.videos, pixels))
+    path, side = settings.folder / shard.file, encoders.clip.pixels.size
+    with (
+        new_pixel_shard(path, settings.pixels_digest, side) as writer,
+        borrowed_lanes(_lanes(settings, encoders)) as lanes,
+    ):
+        for video, pieces in lanes.run(shard.videos, source):
+            for piece in pieces:
+                match piece:
+                    case Start():
+                        writer.begin(video)
+                    case Crops(values):
+                        for crop in values.numpy():
+                            writer.add_picture(crop)
+                    case SoundPart(samples):
+                        writer.add_sound(samples)
+                    case Again():
+                        writer.restart()
+                    case Done(facts, content):
+                        writer.finish(
+                            facts,
+                            path=path_below(settings.root, video.path),
+                            size=content.size,
+                            content_hash=content.hash,
+                        )
+                    case Failed(error):
+                        writer.fail(_failure(video, error, settings.root))
+    return TaskResult(entry=writer.entry, encoded=len(shard.videos))
+
+
+def extract_captions(shard: CaptionShard, settings: TaskSettings) -> TaskResult:
     """Encode the captions of one shard."""
     encoders = load_encoders(settings.encoders)
-    embeddings: list[TextEmbeddings] = []
-    with torch.inference_mode():
-        for start in range(0, len(shard.captions), TEXTS_PER_BATCH):
-            batch = shard.captions[start : start + TEXTS_PER_BATCH]
-            embeddings += encode_captions(batch, encoders)
-    return write_caption_shard(settings.folder / shard.file, embeddings, settings.features_digest)
+    known, rest = reuse_captions(shard)
+    at_once, hidden = batch_sizes(encoders.device).texts, settings.features == HIDDEN
+    began, embeddings = time.monotonic(), [*known]
+    for start in range(0, len(rest), at_once):
+        with computing(encoders):
+            batch = rest[start : start + at_once]
+            embeddings += encode_captions(batch, encoders, hidden=hidden)
+    entry = write_caption_shard(
+        settings.folder / shard.file,
+        _in_order(embeddings, shard.captions),
+        settings.features_digest,
+    )
+    return TaskResult(entry=entry, encoded=len(rest), busy=time.monotonic() - began)
 
 
-def encode_captions(captions: Sequence[Caption], encoders: Encoders) -> list[TextEmbeddings]:
+def encode_captions(
+    captions: Sequence[Caption], encoders: Encoders, *, hidden: bool = False
+) -> list[TextEmbeddings]:
     """Embed captions as a cache keeps them."""
-    encoded = encoders.clip.encode_texts([caption.text for caption in captions], encoders.device)
+    texts = [caption.text for caption in captions]
+    encoded = encoders.clip.encode_texts(texts, encoders.device, hidden=hidden)
     return [
         TextEmbeddings(
             id=caption.id,
@@ -111,84 +229,138 @@ def encode_captions(captions: Sequence[Caption], encoders: Encoders) -> list[Tex
     ]
 
 
-def _decode(video: Video, settings: TaskSettings, encoders: Encoders) -> DecodedItem:
-    decoded = decode_video(video.path, frames=settings.frames, decoder=settings.decoder)
-    size, content_hash = look_at_content(video.path)
-    audio, state = None, decoded.audio_state
-    if encoders.sound is not None and decoded.waveform is not None and state is AudioState.OK:
-        audio = _encode_sound(decoded.waveform, video.path, encoders.sound, encoders.device)
-        state = AudioState.FAILED if audio is None else state
-    return DecodedItem(
-        video=video,
-        size=size,
-        content_hash=content_hash,
-        duration=decoded.duration,
-        times=decoded.times,
-        indices=decoded.indices,
-        pictures=torch.stack([encoders.clip.prepare(frame) for frame in decoded.frames]),
+def _catch_all(
+    videos: Sequence[Video], source: Source, settings: TaskSettings, embedder: Embedder
+) -> _Catch:
+    """Decode ahead, encode behind, until every video of the shard has ended in one way."""
+    catch = _Catch()
+    with borrowed_lanes(_lanes(settings, embedder.encoders)) as lanes:
+        for video, pieces in lanes.run(videos, source):
+            take = Take()
+            for piece in _timed(pieces, catch):
+                match piece:
+                    case Start():
+                        take = Take()
+                    case Crops(values):
+                        embedder.add_pictures(take, values)
+                    case SoundPart(samples):
+                        embedder.add_sound(take, samples)
+                    case Again():
+                        take.drop_pictures()
+                    case Done(facts):
+                        if facts.audio_state is AudioState.OK:
+                            embedder.end_sound(take)
+                        catch.shots.append(_Shot(video=video, take=take, done=piece))
+                    case Failed(error):
+                        catch.failures.append(_failure(video, error, settings.root))
+    return catch
+
+
+def _lanes(settings: TaskSettings, encoders: Encoders) -> int:
+    """How many videos to decode at once; a GPU takes what all cores of its machine can give."""
+    if settings.lanes:
+        return settings.lanes
+    return len(os.sched_getaffinity(0)) if encoders.device.type == "cuda" else 1
+
+
+def _timed(pieces: Iterator[Piece], catch: _Catch) -> Iterator[Piece]:
+    """The same pieces, and the time that was spent waiting for them."""
+    while True:
+        began = time.monotonic()
+        piece = next(pieces, None)
+        catch.waited += time.monotonic() - began
+        if piece is None:
+            return
+        yield piece
+
+
+def _source(settings: TaskSettings, encoders: Encoders, pixels: KnownPixels) -> Source:
+    """Where the pictures and the sound of a video come from: stored pixels, or else its file."""
+    sampling = parse_sampling(settings.frame_policy, settings.frames)
+
+    def source(video: Video, process: DecodingProcess) -> Iterator[Piece]:
+        if place := pixels.places.get(video.id):
+            return _pieces_of_pixels(place, pixels.tables[place.path])
+        return decode_in(
+            process,
+            video,
+            encoders.clip.prepare,
+            sampling=sampling,
+            decoder=settings.decoder,
+            timeout=settings.timeout,
+        )
+
+    return source
+
+
+def _pieces_of_pixels(place: PixelPlace, table: PixelTable) -> Iterator[Piece]:
+    row = place.row
+    yield Start()
+    with PixelReader(place.path) as reader:
+        for samples in reader.iter_sound(row):
+            yield SoundPart(samples)
+        for crops in reader.iter_pictures(row, at_once=PIXELS_AT_ONCE):
+            yield Crops(torch.from_numpy(crops))
+    yield Done(table.facts[row], Content(int(table.size[row]), table.content_hash[row]))
+
+
+def _embeddings(shot: _Shot, encoders: Encoders, settings: TaskSettings) -> VideoEmbeddings:
+    """What the cache keeps of a video.
+
+    Raises:
+        EncodeError: float16 cannot hold its frames.
+    """
+    facts, content = shot.done.facts, shot.done.content
+    frames = torch.cat(shot.take.pictures).cpu().numpy()
+    to_float16(frames, str(shot.video.path), "frames")
+    audio, state = _sound(shot, encoders)
+    chosen, dense = np.arange(len(frames)), None
+    if settings.frame_policy != UNIFORM:
+        chosen = centres(len(frames), settings.frames)
+        dense = DenseFrames(frames=frames, times=facts.times, indices=facts.indices)
+    return VideoEmbeddings(
+        id=shot.video.id,
+        split=shot.video.split,
+        path=path_below(settings.root, shot.video.path),
+        size=content.size,
+        content_hash=content.hash,
+        duration=facts.duration,
+        frames=frames[chosen],
+        times=facts.times[chosen],
+        indices=facts.indices[chosen],
         audio=audio,
         audio_state=state,
+        num_frames=facts.num_frames,
+        width=facts.width,
+        height=facts.height,
+        codec=facts.codec,
+        partial=facts.partial,
+        dense=dense,
     )
 
 
-def _encode_sound(
-    waveform: NDArray[np.float32], path: Path, sound: SoundEncoder, device: torch.device
-) -> NDArray[np.float32] | None:
-    """The embedding of a sound, or None where float16 cannot hold it: the frames are kept then."""
-    with torch.inference_mode():
-        audio = sound.encode(torch.from_numpy(waveform).to(device)).float().cpu().numpy()
+def _sound(shot: _Shot, encoders: Encoders) -> tuple[NDArray[np.float32] | None, AudioState]:
+    """The embedding of a sound: the mean of its windows; None where there is none to keep."""
+    state = shot.done.facts.audio_state
+    if encoders.sound is None or state is not AudioState.OK:
+        return None, state
+    audio = torch.stack(shot.take.windows).mean(0).cpu().numpy()
     try:
-        to_float16(audio, str(path), "audio")
+        to_float16(audio, str(shot.video.path), "audio")
     except EncodeError as error:
-        log.warning("%s", error)
-        return None
-    return audio
+        log.warning("%s", error)  # the frames are kept
+        return None, AudioState.FAILED
+    return audio, state
 
 
-def _encode(
-    items: Sequence[DecodedItem],
-    encoders: Encoders,
-    root: Path,
-    embeddings: list[VideoEmbeddings],
-    failures: list[Failure],
-) -> None:
-    """Frames of several videos share a batch; each video then stands or falls alone."""
-    if not items:
-        return
-    pictures = torch.cat([item.pictures for item in items]).to(encoders.device)
-    with torch.inference_mode():
-        frames = [encoders.clip.encode_frames(part) for part in pictures.split(FRAMES_PER_BATCH)]
-    of_items = torch.cat(frames).float().cpu().split([len(item.pictures) for item in items])
-    for item, own in zip(items, of_items, strict=True):
-        try:
-            to_float16(own.numpy(), str(item.video.path), "frames")
-        except EncodeError as error:
-            failures.append(_failure(item.video, error, root))
-        else:
-            embeddings.append(_embeddings(item, own.numpy(), root))
-
-
-def _embeddings(item: DecodedItem, frames: NDArray[np.float32], root: Path) -> VideoEmbeddings:
-    return VideoEmbeddings(
-        id=item.video.id,
-        split=item.video.split,
-        path=_relative(item.video.path, root),
-        size=item.size,
-        content_hash=item.content_hash,
-        duration=item.duration,
-        frames=frames,
-        times=item.times,
-        indices=item.indices,
-        audio=item.audio,
-        audio_state=item.audio_state,
-    )
+def _in_order(items: Sequence[Item], wanted: Sequence[Video] | Sequence[Caption]) -> list[Item]:
+    """Items in the order of the shard; behind them what it holds beyond the dataset."""
+    ids = [one.id for one in wanted]
+    position = {id_: number for number, id_ in enumerate(ids)}
+    return sorted(items, key=lambda item: position.get(item.id, len(ids)))
 
 
 def _failure(video: Video, error: ItemError, root: Path) -> Failure:
     return Failure(
-        id=video.id, path=_relative(video.path, root), stage=error.stage, reason=str(error)
+        id=video.id, path=path_below(root, video.path), stage=error.stage, reason=str(error)
     )
-
-
-def _relative(path: Path, root: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

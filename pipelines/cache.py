@@ -4,14 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vidret.data.cache import (
-    Coverage,
-    FeatureCache,
-    Problem,
-    newest_cache,
-    repair_cache,
-    verify_cache,
-)
+from vidret.data.cache import Coverage, FeatureCache, newest_cache
+from vidret.data.check import Problem, repair_cache, verify_cache
 from vidret.data.errors import DamagedError, VidretError
 from vidret.data.manifest import Manifest
 from vidret.pipelines.config.settings import CacheConfig

@@ -180,7 +180,7 @@ def check_backbone(config: ExtractConfig) -> Check:
 
 
 def _check_run(what: str, config: ExtractConfig) -> Check:
-    from vidret.pipelines.extract import with_encoders_of_run
+    from vidret.pipelines.extraction.describe import with_encoders_of_run
 
     try:
         made_by = with_encoders_of_run(config)

@@ -1,264 +1,151 @@
 """`vidret extract`: videos and captions in, a cache of embeddings out."""
 
-import json
 import logging
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from vidret.data.cache import cache_lock
-from vidret.data.catalog import dataset_hash, load_dataset
-from vidret.data.errors import ItemsFailedError, VidretError
+from vidret.data.locks import cache_lock
+from vidret.data.catalog import cache_name
 from vidret.data.fingerprint import Fingerprint
+from vidret.data.hdf5 import ShardEntry
 from vidret.data.manifest import MANIFEST, Manifest, SplitCount, read_manifest, write_manifest
-from vidret.data.publish import publish
-from vidret.data.samples import AudioState, Dataset, Failure
-from vidret.data.shards import ShardEntry, read_failures, read_video_table
-from vidret.data.synth.dataset import (
-    CAPTIONS_FILE,
-    draw_clips,
-    load_synth,
-    synth_folder,
-    write_captions,
-)
+from vidret.data.pixels.index import PixelIndex, find_pixels
+from vidret.data.projections import write_projections
+from vidret.data.samples import Dataset
 from vidret.data.synth.script import Clip
-from vidret.extract.clip import missing_weights
-from vidret.extract.decode import decoder_version
-from vidret.extract.encoders import Encoders, EncoderSpec, load_encoders
-from vidret.extract.panns import NONE, POLICY
+from vidret.extract.encoders import Encoders, load_encoders
+from vidret.extract.pixel_plan import PixelPlan, plan_pixels
 from vidret.extract.plan import Plan, plan_shards
-from vidret.extract.schedule import dask_client, run_tasks
-from vidret.extract.task import TaskSettings, extract_captions, extract_videos
+from vidret.extract.schedule import count_workers, dask_client, require_shared
+from vidret.extract.task import HIDDEN, TaskResult, TaskSettings
 from vidret.pipelines.config.settings import SYNTH, ExtractConfig
 from vidret.pipelines.display.progress import OnProgress, Progress
-from vidret.pipelines.training.runs import encoders_of_run
-
-if TYPE_CHECKING:
-    from distributed import Client
+from vidret.pipelines.extraction.describe import (
+    describe,
+    encoder_spec,
+    open_dataset,
+    pixels_digest,
+    with_encoders_of_run,
+    with_precision,
+)
+from vidret.pipelines.extraction.estimate import Estimate, estimate
+from vidret.pipelines.extraction.place import (
+    lanes_of,
+    place_of,
+    shard_size_of,
+    spec_on_workers,
+)
+from vidret.pipelines.extraction.report import ExtractReport, make_report, write_failures
+from vidret.pipelines.extraction.work import Pace, draw, run_tasks
 
 log = logging.getLogger(__name__)
 
-CLIPS_PER_TASK = 8
-RUN_PREFIX = "run:"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractReport:
-    """What an extraction did, or would do."""
+class Extraction:
+    """One extraction, settled: what goes in, by what, and where it comes out."""
 
+    config: ExtractConfig
+    dataset: Dataset
+    undrawn: tuple[Clip, ...]
+    encoders: Encoders
+    fingerprint: Fingerprint
     folder: Path
-    dataset: str
-    videos: int
-    captions: int
-    to_do: int
-    failures: tuple[Failure, ...]
-    allowed: int
-    sound: dict[str, int]
-    bytes: int
-    dry_run: bool
-    notes: tuple[str, ...]
 
     @property
-    def verdict(self) -> VidretError | None:
-        """More videos failed than were allowed."""
-        if len(self.failures) <= self.allowed:
-            return None
-        return ItemsFailedError(
-            f"{len(self.failures)} of {self.videos} videos failed, {self.allowed} were allowed: "
-            f"see {self.folder / 'failures.md'}, or accept them with "
-            f"--allow-failures {len(self.failures)}"
-        )
+    def pixels_digest(self) -> str:
+        """Of its pixel shards, whether or not it keeps any."""
+        return pixels_digest(self.fingerprint, self.encoders.clip.pixels.geometry)
 
-    def as_json(self) -> dict[str, Any]:
-        """The report for machines."""
-        return asdict(self)
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the encoders are meant to run on GPUs."""
+        return self.config.precision != "float32"
 
 
 def run_extract(config: ExtractConfig, *, on_progress: OnProgress) -> ExtractReport:
     """Encode what the cache lacks; what is there already stays as it is."""
-    config = with_encoders_of_run(config)
-    dataset, undrawn = open_dataset(config)
-    encoders = load_encoders(encoder_spec(config))
-    fingerprint = describe(dataset, config, encoders)
-    folder = config.work / "cache" / f"{_slug(dataset.name)}-f{config.frames}-{fingerprint.digest}"
-    config = _keep_shard_size(config, folder)
+    extraction = settle(config)
     if config.dry_run:
-        return _report(config, dataset, folder, _plan(config, dataset, folder, fingerprint), ())
-    with cache_lock(folder):
-        plan = _plan(config, dataset, folder, fingerprint)
-        entries = list(plan.done)
-        if plan.videos or plan.captions or undrawn:
-            begun = _manifest(config, dataset, fingerprint, entries, complete=False)
-            write_manifest(folder, begun)
-            entries += _extract(config, dataset, undrawn, folder, fingerprint, plan, on_progress)
-        write_manifest(folder, _manifest(config, dataset, fingerprint, entries, complete=True))
-        report = _report(config, dataset, folder, plan, entries)
-        _write_failures(folder, report.failures, dataset)
-    return report
+        return _preview(extraction)
+    with cache_lock(extraction.folder):
+        return _extract(extraction, on_progress)
 
 
-def open_dataset(config: ExtractConfig) -> tuple[Dataset, list[Clip]]:
-    """The dataset, and the scripts of the clips that are still to be drawn for it."""
-    if config.dataset == SYNTH:
-        folder = synth_folder(config.work.absolute(), config.num_clips, config.seed)
-        return load_synth(folder, config.num_clips, config.seed)
-    return _without(load_dataset(config.dataset, config.root), config.work.absolute()), []
-
-
-def _without(dataset: Dataset, work: Path) -> Dataset:
-    """The dataset without what vidret itself has put there: a work folder may lie inside."""
-    own = {video.id for video in dataset.videos if video.path.is_relative_to(work)}
-    return replace(
-        dataset,
-        videos=tuple(video for video in dataset.videos if video.id not in own),
-        captions=tuple(caption for caption in dataset.captions if caption.video_id not in own),
+def settle(config: ExtractConfig) -> Extraction:
+    """Open the dataset, load the encoders, and find the folder of the cache."""
+    config = with_precision(with_encoders_of_run(config))
+    dataset, undrawn = open_dataset(config)
+    encoders = load_encoders(replace(encoder_spec(config), device="cpu"))
+    fingerprint = describe(dataset, config, encoders)
+    folder = config.work / "cache" / cache_name(dataset, fingerprint)
+    return Extraction(
+        config=config,
+        dataset=dataset,
+        undrawn=tuple(undrawn),
+        encoders=encoders,
+        fingerprint=fingerprint,
+        folder=folder,
     )
 
 
-def with_encoders_of_run(config: ExtractConfig) -> ExtractConfig:
-    """The same, with the files that `run:NAME` stands for: a fine-tuned run has its own weights.
-
-    They go together: features of its pictures and of another sound encoder would fit no head.
-
-    Raises:
-        MissingError: there is no such run, or it changed no encoder.
-    """
-    backbone = config.backbone or ""
-    if not backbone.startswith(RUN_PREFIX):
-        return config
-    clip, sound = encoders_of_run(config.work, backbone.removeprefix(RUN_PREFIX))
-    return replace(config, backbone=clip, audio=NONE if config.audio == NONE else sound)
-
-
-def encoder_spec(config: ExtractConfig) -> EncoderSpec:
-    """The encoders that a config asks for.
-
-    Raises:
-        MissingError: a real dataset wants real weights, and no file of them is named.
-    """
-    if config.backbone is None and config.backbone_name != "tiny":
-        raise missing_weights(config.backbone_name.partition("@")[0])
-    return EncoderSpec(
-        backbone=config.backbone_name,
-        audio=config.audio_name,
-        device=config.device,
-        offline=config.offline,
-    )
-
-
-def describe(dataset: Dataset, config: ExtractConfig, encoders: Encoders) -> Fingerprint:
-    """Everything that decides what the cache will hold."""
-    clip, sound = encoders.clip, encoders.sound
-    return Fingerprint(
-        vidret=version("vidret"),
-        dataset=dataset.name,
-        dataset_hash=dataset_hash(dataset),
-        frame_policy="uniform",
-        frames=config.frames,
-        decoder=decoder_version(config.decoder),
-        preprocess=clip.pixels.description,
-        backbone=clip.name,
-        backbone_config=clip.config,
-        backbone_weights=clip.weights,
-        audio_model="none" if sound is None else sound.name,
-        audio_weights="none" if sound is None else sound.weights,
-        audio_policy="none" if sound is None else POLICY,
-        dtype="float16",
-        dim=clip.dim,
-        audio_dim=0 if sound is None else sound.dim,
-        logit_scale=clip.logit_scale,
-    )
-
-
-def _plan(config: ExtractConfig, dataset: Dataset, folder: Path, fingerprint: Fingerprint) -> Plan:
-    return plan_shards(
+def plan_of(extraction: Extraction) -> tuple[Plan, PixelPlan]:
+    """What is still to be made, of embeddings and of pixels."""
+    config, dataset, folder = extraction.config, extraction.dataset, extraction.folder
+    plan = plan_shards(
         dataset,
         folder,
-        shard_size=config.shard_size,
-        features_digest=fingerprint.features_digest,
+        shard_size=_shard_size(extraction),
+        features_digest=extraction.fingerprint.features_digest,
         retry_failed=config.retry_failed,
+        force=config.force,
     )
+    digest = extraction.pixels_digest
+    pixels = plan_pixels(
+        dataset,
+        folder,
+        plan,
+        digest=digest,
+        index=PixelIndex() if config.force else find_pixels(config.work, digest),
+        keep=config.pixels,
+        retry_failed=config.retry_failed,
+        force=config.force,
+    )
+    return plan, pixels
 
 
-def _extract(
-    config: ExtractConfig,
-    dataset: Dataset,
-    undrawn: Sequence[Clip],
-    folder: Path,
-    fingerprint: Fingerprint,
-    plan: Plan,
-    on_progress: OnProgress,
-) -> list[ShardEntry]:
-    settings = TaskSettings(
-        folder=folder.absolute(),
-        root=dataset.root.absolute(),
+def task_settings(extraction: Extraction) -> TaskSettings:
+    """What every task of an extraction is told."""
+    config = extraction.config
+    place = place_of(config)
+    return TaskSettings(
+        folder=extraction.folder.absolute(),
+        root=extraction.dataset.root.absolute(),
         frames=config.frames,
         decoder=config.decoder,
-        encoders=encoder_spec(config),
-        features_digest=fingerprint.features_digest,
+        encoders=spec_on_workers(encoder_spec(config), place),
+        features_digest=extraction.fingerprint.features_digest,
+        frame_policy=config.sampling,
+        features=config.features,
+        pixels_digest=extraction.pixels_digest if config.pixels else "",
+        lanes=lanes_of(config, place),
+        timeout=config.timeout,
     )
-    with dask_client(config.workers) as client:
-        if config.dataset == SYNTH:
-            _draw(client, dataset, undrawn, on_progress)
-        entries = []
-        skipped = len(dataset.videos) - sum(len(shard.videos) for shard in plan.videos)
-        progress = Progress(skipped=skipped, total=len(dataset.videos))
-        on_progress(progress)
-        for entry in run_tasks(client, extract_videos, plan.videos, settings):
-            entries.append(entry)
-            done, failed = progress.done + entry.items, progress.failed + entry.failed
-            progress = replace(progress, done=done, failed=failed)
-            on_progress(progress)
-        entries += run_tasks(client, extract_captions, plan.captions, settings)
-    return entries
 
 
-def _draw(
-    client: "Client", dataset: Dataset, clips: Sequence[Clip], on_progress: OnProgress
-) -> None:
-    """Draw the clips of the synthetic set that are not there yet."""
-    folder = dataset.root
-    if not clips and (folder / CAPTIONS_FILE).exists():
-        return
-    portions = [
-        clips[start : start + CLIPS_PER_TASK] for start in range(0, len(clips), CLIPS_PER_TASK)
-    ]
-    total, drawn = len(dataset.videos), len(dataset.videos) - len(clips)
-    on_progress(Progress(done=drawn, total=total, note="drawing the clips"))
-    with cache_lock(folder), cache_lock(folder / "videos"):  # other frame counts share the clips
-        for number in run_tasks(client, draw_clips, portions, folder):
-            drawn += number
-            on_progress(Progress(done=drawn, total=total, note="drawing the clips"))
-        write_captions(folder, dataset)
-
-
-def _keep_shard_size(config: ExtractConfig, folder: Path) -> ExtractConfig:
-    """A cache that was begun keeps the shards that it was begun with."""
-    if not (folder / MANIFEST).exists():
-        return config
-    begun_with = read_manifest(folder).settings["shard_size"]
-    if begun_with != config.shard_size:
-        log.info("this cache was begun with %d videos in a shard: keeping that", begun_with)
-    return replace(config, shard_size=begun_with)
-
-
-def _manifest(
-    config: ExtractConfig,
-    dataset: Dataset,
-    fingerprint: Fingerprint,
-    entries: Iterable[ShardEntry],
-    *,
-    complete: bool,
+def manifest_of(
+    extraction: Extraction, plan: Plan, entries: Iterable[ShardEntry], *, complete: bool
 ) -> Manifest:
+    """The contents page of the cache as it is now."""
+    config, dataset = extraction.config, extraction.dataset
     split_of = {video.id: video.split for video in dataset.videos}
     videos = Counter(split_of.values())
     captions = Counter(split_of[caption.video_id] for caption in dataset.captions)
+    folder = extraction.folder
     return Manifest(
-        fingerprint=fingerprint,
+        fingerprint=extraction.fingerprint,
         settings={
             "root": str(dataset.root.absolute()),
             "protocol": dataset.protocol,
@@ -266,59 +153,119 @@ def _manifest(
             "backbone": config.backbone_name,
             "audio": config.audio_name,
             "decoder": config.decoder,
-            "shard_size": config.shard_size,
+            "sampling": config.sampling,
+            "features": config.features,
+            "precision": config.precision,
+            "shard_size": _shard_size(extraction),
         },
         splits={
             split: SplitCount(videos=videos[split], captions=captions[split]) for split in videos
         },
         shards=tuple(entries),
         complete=complete,
+        removed=plan.removed,
+        files=_other_files(extraction, folder),
     )
 
 
-def _report(
-    config: ExtractConfig,
-    dataset: Dataset,
-    folder: Path,
-    plan: Plan,
-    entries: Sequence[ShardEntry],
-) -> ExtractReport:
-    shards = [folder / entry.file for entry in entries if entry.kind == "video"]
-    sound = Counter(state for path in shards for state in read_video_table(path).audio_state)
-    to_do = sum(len(shard.videos) for shard in plan.videos)
-    return ExtractReport(
-        folder=folder,
-        dataset=dataset.name,
-        videos=len(dataset.videos),
-        captions=len(dataset.captions),
-        to_do=to_do,
-        failures=tuple(failure for path in shards for failure in read_failures(path)),
-        allowed=config.failures_allowed(len(dataset.videos)),
-        sound={str(state): sound[state] for state in AudioState},
-        bytes=sum(entry.bytes for entry in entries),
-        dry_run=config.dry_run,
-        notes=dataset.notes,
+def _extract(extraction: Extraction, on_progress: OnProgress) -> ExtractReport:
+    config, folder = extraction.config, extraction.folder
+    plan, pixels = plan_of(extraction)
+    entries = [*plan.done, *pixels.done]
+    results: list[TaskResult] = []
+    pace = Pace(on_gpu=extraction.on_gpu)
+    if plan.videos or plan.captions or pixels.todo or extraction.undrawn:
+        write_manifest(folder, manifest_of(extraction, plan, entries, complete=False))
+        results = _work(extraction, plan, pixels, pace, on_progress)
+        entries += [result.entry for result in results]
+    complete = config.only is None
+    write_manifest(folder, manifest_of(extraction, plan, entries, complete=complete))
+    report = make_report(
+        config,
+        extraction.dataset,
+        folder,
+        entries,
+        to_do=_to_do(plan, pixels, config),
+        encoded=sum(result.encoded for result in results if result.entry.kind == "video"),
+        removed=plan.removed,
+        advice=pace.note(),
+    )
+    write_failures(report, extraction.dataset, config)
+    return report
+
+
+def _work(
+    extraction: Extraction, plan: Plan, pixels: PixelPlan, pace: Pace, on_progress: OnProgress
+) -> list[TaskResult]:
+    config, dataset = extraction.config, extraction.dataset
+    place = place_of(config, extraction.encoders)
+    with dask_client(place) as client:
+        if not place.is_local:
+            require_shared(client, extraction.folder.absolute())
+        if config.dataset == SYNTH:
+            draw(client, dataset, extraction.undrawn, on_progress)
+        skipped = len(dataset.videos) - _to_do(plan, pixels, config)
+        return list(
+            run_tasks(
+                client,
+                plan,
+                pixels,
+                task_settings(extraction),
+                progress=Progress(skipped=skipped, total=len(dataset.videos)),
+                pace=pace,
+                only_pixels=config.only is not None,
+                on_progress=on_progress,
+            )
+        )
+
+
+def _preview(extraction: Extraction) -> ExtractReport:
+    config, dataset = extraction.config, extraction.dataset
+    plan, pixels = plan_of(extraction)
+    return make_report(
+        config,
+        dataset,
+        extraction.folder,
+        [*plan.done, *pixels.done],
+        to_do=_to_do(plan, pixels, config),
+        removed=plan.removed,
+        estimate=None if extraction.undrawn else _estimate(extraction, plan, pixels),
     )
 
 
-def _write_failures(folder: Path, failures: Sequence[Failure], dataset: Dataset) -> None:
-    """The list for machines and the list for people; neither is there when nothing failed."""
-    rows = [json.dumps(asdict(failure)) + "\n" for failure in failures]
-    sections = [
-        f"\n## {failure.id}\n\n- file: `{failure.path}`\n- stage: {failure.stage}\n"
-        f"- reason: {failure.reason}\n"
-        for failure in failures
-    ]
-    title = f"# {len(failures)} videos of {dataset.name} failed\n\n"
-    again = "Repair or replace the files, then give the same command with `--retry-failed`.\n"
-    texts = {"failures.jsonl": "".join(rows), "failures.md": title + again + "".join(sections)}
-    for name, text in texts.items():
-        if not failures:
-            (folder / name).unlink(missing_ok=True)
-            continue
-        with publish(folder / name) as part:
-            part.write_text(text, encoding="utf-8", errors="backslashreplace")
+def _estimate(extraction: Extraction, plan: Plan, pixels: PixelPlan) -> Estimate:
+    config = extraction.config
+    shards = pixels.todo if config.only is not None else plan.videos
+    place = place_of(config, extraction.encoders)
+    return estimate(
+        [video for shard in shards for video in shard.videos],
+        [caption for shard in plan.captions for caption in shard.captions],
+        config=config,
+        fingerprint=extraction.fingerprint,
+        encoders=load_encoders(encoder_spec(config)),
+        workers=len(place.gpus) or count_workers(place),
+    )
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", name)
+def _to_do(plan: Plan, pixels: PixelPlan, config: ExtractConfig) -> int:
+    shards = plan.videos if config.only is None else pixels.todo
+    return sum(len(shard.videos) for shard in shards)
+
+
+def _shard_size(extraction: Extraction) -> int:
+    """A cache that was begun keeps the shards that it was begun with."""
+    wanted = shard_size_of(extraction.config, on_gpu=extraction.on_gpu)
+    if not (extraction.folder / MANIFEST).exists():
+        return wanted
+    begun_with = int(read_manifest(extraction.folder).settings["shard_size"])
+    if extraction.config.shard_size not in (None, begun_with):
+        log.info("this cache was begun with %d videos in a shard: keeping that", begun_with)
+    return begun_with
+
+
+def _other_files(extraction: Extraction, folder: Path) -> dict[str, str]:
+    """What a cache of hidden states needs beside its shards: the projections behind them."""
+    if extraction.config.features != HIDDEN:
+        return {}
+    tensors = extraction.encoders.clip.projections()
+    return write_projections(folder, {name: each.numpy() for name, each in tensors.items()})

@@ -1,8 +1,6 @@
 """`vidret finetune`: a finished run in, a better one out; with `--e2e` the encoders learn too."""
 
-import re
 import shlex
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +8,10 @@ from typing import Any
 from vidret.data.cache import FeatureCache
 from vidret.data.errors import MismatchError, VidretError
 from vidret.data.fingerprint import require_fingerprint
-from vidret.extract.clip import hash_file
-from vidret.pipelines.config.settings import SYNTH_CLIPS, ExtractConfig, FinetuneConfig
+from vidret.extract.weights.files import hash_file
+from vidret.pipelines.config.settings import ExtractConfig, FinetuneConfig
 from vidret.pipelines.display.progress import OnProgress, Progress
+from vidret.pipelines.extraction.again import dataset_options
 from vidret.pipelines.training.fitting import best_epoch
 from vidret.pipelines.training.runs import (
     RUN,
@@ -177,17 +176,7 @@ def _extract_command(work: Path, run: Run, cache: FeatureCache) -> str:
     facts, settings = cache.fingerprint, cache.manifest.settings
     usual = ExtractConfig()
     options = [] if work == usual.work else ["--work", str(work)]
-    options += _dataset_options(facts.dataset, settings["root"])
+    options += dataset_options(facts.dataset, settings["root"])
     options += [] if facts.frames == usual.frames else ["--frames", str(facts.frames)]
     options += [] if settings["decoder"] == usual.decoder else ["--decoder", settings["decoder"]]
     return shlex.join(["vidret", "extract", "--backbone", f"run:{run.name}", *options])
-
-
-def _dataset_options(dataset: str, root: str) -> Sequence[str]:
-    if drawn := re.fullmatch(r"synth-(\d+)-(\d+)", dataset):
-        clips, seed = map(int, drawn.groups())
-        options = [] if clips == SYNTH_CLIPS else ["--clips", str(clips)]
-        return options + ([] if seed == 0 else ["--seed", str(seed)])
-    if dataset == "folder":
-        return ["--dataset", f"folder:{root}"]
-    return ["--dataset", dataset, "--root", root]

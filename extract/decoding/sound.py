@@ -1,9 +1,8 @@
-"""From decoded samples to what the audio encoder hears: mono float32 at 32 kHz."""
+"""From decoded samples to what the audio encoder hears: mono float32 at 32 kHz, part by part."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -11,81 +10,111 @@ import soxr
 from numpy.typing import NDArray
 
 from vidret.data.samples import AudioState
+from vidret.extract.decoding.events import SoundPart
 from vidret.extract.decoding.files import printable
 
 log = logging.getLogger(__name__)
 
 SAMPLE_RATE = 32_000
 SILENCE_PEAK = 1e-4  # -80 dB of full scale: below it is dither and codec noise
+PART_SECONDS = 10
+PART_VALUES = 1 << 21  # of all channels, where these are many
+
+Channels = Sequence[NDArray[np.generic]]  # the same stretch of each
 
 
 @dataclass(frozen=True, slots=True)
-class SoundBlock:
-    """Some samples, the mean of all channels, at the rate of the file."""
-
-    rate: int
-    samples: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
-    """The sound of one file; `seconds` counts silence too."""
+    """What became of the sound of a file; `seconds` counts silence too."""
 
-    waveform: NDArray[np.float32] | None
     state: AudioState
     seconds: float
 
 
-NO_STREAM = Sound(waveform=None, state=AudioState.NO_STREAM, seconds=0.0)
+NO_STREAM = Sound(AudioState.NO_STREAM, 0.0)
 
 
-def mono(samples: NDArray[np.generic]) -> NDArray[np.float32]:
-    """The mean of `(channel, sample)`; FFmpeg's own downmix to float is 3 dB louder than that."""
-    return np.ascontiguousarray(_full_scale(samples)).mean(axis=0, dtype=np.float32)
+class Listener:
+    """Takes the blocks of one sound stream as they are decoded, and gives parts at 32 kHz.
 
-
-def sound_of(path: Path, blocks: Sequence[SoundBlock], *, complaint: str) -> Sound:
-    """Join the blocks of a sound stream, bring them to 32 kHz, and say what became of them.
-
-    Args:
-        path: the file, for the log.
-        blocks: in the order of hearing; a stream may change its rate on the way.
-        complaint: the decoder's last words, empty where it had no trouble.
+    Blocks wait until they make a part, since a call for each of the many small ones would cost
+    more than the work. The parts together are what one call for the whole sound would give.
     """
-    runs = [(rate, [block.samples for block in run]) for rate, run in groupby(blocks, _rate_of)]
-    waveform = np.concatenate(
-        [np.zeros(0, np.float32), *(_resample(np.concatenate(run), rate) for rate, run in runs)]
-    )
-    if complaint and not len(waveform):
-        return failed_sound(path, complaint)
-    if not np.isfinite(waveform).all():
-        return failed_sound(path, "samples that are not numbers")
-    seconds = len(waveform) / SAMPLE_RATE
-    if np.abs(waveform).max(initial=0.0) < SILENCE_PEAK:
-        return Sound(waveform=None, state=AudioState.SILENT, seconds=seconds)
-    return Sound(waveform=waveform, state=AudioState.OK, seconds=seconds)
+
+    def __init__(self, path: Path) -> None:
+        self.complaint = ""  # the decoder's last words, empty as long as it has no trouble
+        self._path = path
+        self._waiting: list[Channels] = []
+        self._num_waiting = 0
+        self._rate = 0
+        self._resampler: soxr.ResampleStream | None = None
+        self._num_heard = 0
+        self._peak = 0.0
+
+    def hear(self, channels: Channels, rate: int) -> Iterator[SoundPart]:
+        """Take the next samples of all channels; a stream may change its form on the way."""
+        if rate != self._rate:
+            yield from self._mix(last=True)
+            self._rate = rate
+            self._resampler = None if rate == SAMPLE_RATE else _resampler(rate)
+        elif self._waiting and not _are_alike(channels, self._waiting[0]):
+            yield from self._mix(last=False)
+        self._waiting.append(channels)
+        self._num_waiting += len(channels[0])
+        if self._num_waiting >= min(PART_SECONDS * rate, PART_VALUES // len(channels)):
+            yield from self._mix(last=False)
+
+    def rest(self) -> Iterator[SoundPart]:
+        """Give what still waits; the stream has ended."""
+        yield from self._mix(last=True)
+
+    def verdict(self, *, lost: bool = False) -> Sound:
+        """What the sound was worth, once `rest` has been given; `lost` says that it broke off."""
+        if not np.isfinite(self._peak):
+            self.complaint = "samples that are not numbers"
+        elif not lost and (self._num_heard or not self.complaint):
+            silent = self._peak < SILENCE_PEAK
+            state = AudioState.SILENT if silent else AudioState.OK
+            return Sound(state, self._num_heard / SAMPLE_RATE)
+        log.warning(
+            "%s: the sound cannot be decoded (%s); the frames are kept",
+            printable(self._path),
+            self.complaint,
+        )
+        return Sound(AudioState.FAILED, 0.0)
+
+    def _mix(self, *, last: bool) -> Iterator[SoundPart]:
+        heard = np.zeros(0, np.float32)
+        if self._waiting:
+            heard = mono([np.concatenate(blocks) for blocks in zip(*self._waiting, strict=True)])
+            self._waiting, self._num_waiting = [], 0
+        if self._resampler is not None:
+            heard = self._resampler.resample_chunk(heard, last=last)
+        # A peak that is no number stays one.
+        self._peak = float(np.maximum(self._peak, np.abs(heard).max(initial=0.0)))
+        self._num_heard += len(heard)
+        if len(heard) and np.isfinite(self._peak):
+            yield SoundPart(heard)
 
 
-def failed_sound(path: Path, words: str) -> Sound:
-    """The sound of a file that has some, but none that a tool could decode."""
-    log.warning("%s: the sound cannot be decoded (%s); the frames are kept", printable(path), words)
-    return Sound(waveform=None, state=AudioState.FAILED, seconds=0.0)
+def mono(channels: Channels) -> NDArray[np.float32]:
+    """The mean of all channels; FFmpeg's own downmix to float is 3 dB louder than that."""
+    return np.stack([_full_scale(samples) for samples in channels]).mean(axis=0, dtype=np.float32)
 
 
-def _rate_of(block: SoundBlock) -> int:
-    return block.rate
+def _resampler(rate: int) -> soxr.ResampleStream:
+    return soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
 
 
-def _resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    if rate == SAMPLE_RATE or not len(samples):
-        return samples
-    return soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ")
+def _are_alike(channels: Channels, others: Channels) -> bool:
+    return len(channels) == len(others) and channels[0].dtype == others[0].dtype
 
 
 def _full_scale(samples: NDArray[np.generic]) -> NDArray[np.float32]:
     """Whole numbers as float32 in [-1, 1), the way FFmpeg converts them."""
     if samples.dtype.kind == "f":
-        return samples.astype(np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 is no sound, and `verdict` says so
+            return samples.astype(np.float32, copy=False)
     half = np.float32(2.0 ** (8 * samples.itemsize - 1))
     offset = half if samples.dtype.kind == "u" else np.float32(0)
     return (samples.astype(np.float32) - offset) / half

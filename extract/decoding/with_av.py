@@ -1,7 +1,8 @@
 """PyAV: index a file in one pass, decode only the frames that are needed, check each of them."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +21,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vidret.data.samples import DecodedVideo
+from vidret.data.samples import VideoFacts
+from vidret.extract.decoding.events import Again, Ended, Event, Opened, Picture, SoundPart
 from vidret.extract.decoding.files import (
     FORMATS,
     MAX_PIXELS,
@@ -32,21 +34,33 @@ from vidret.extract.decoding.files import (
     without_video,
 )
 from vidret.extract.decoding.frame_index import (
+    CORRUPT,
+    DISCARD,
     INDEXED_CODECS,
+    KEY,
+    SEEKABLE_FORMATS,
     BrokenIndexError,
+    PacketIndex,
+    PacketNotes,
     Run,
-    VideoPacket,
-    count_shown,
     is_trusted,
     plan_runs,
-    shown_stamps,
 )
-from vidret.extract.decoding.sampling import frame_times, shown_seconds, uniform_indices
-from vidret.extract.decoding.sound import NO_STREAM, Sound, SoundBlock, mono, sound_of
+from vidret.extract.decoding.sampling import NO_PTS, Sampling, frame_times, shown_seconds
+from vidret.extract.decoding.sound import NO_STREAM, Channels, Listener, Sound
 
 log = logging.getLogger(__name__)
 
 PADDED_CODECS = frozenset({"aac", "mp3", "mp3float"})
+KINDS = {  # of samples, by FFmpeg's names
+    "u8": np.uint8,
+    "s16": np.int16,
+    "s32": np.int32,
+    "s64": np.int64,
+    "flt": np.float32,
+    "dbl": np.float64,
+}
+MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,39 +71,26 @@ class _Contents:
     codec: str
     time_base: Fraction
     rate: Fraction | None
-    packets: tuple[VideoPacket, ...]
+    packets: PacketIndex
     sound: Sound
     damaged: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Chosen:
-    """The chosen frames, and the time stamps of all frames."""
+    """Which frames were shown, and the time stamps of all frames."""
 
-    frames: tuple[NDArray[np.uint8], ...]
     indices: NDArray[np.int64]
-    pts: Sequence[int | None]
+    times: NDArray[np.float64]
     damaged: bool = False
 
 
-def decode_with_av(path: Path, frames: int) -> DecodedVideo:
-    """Decode with PyAV, whose wheel carries FFmpeg."""
+def events_of_av(path: Path, sampling: Sampling) -> Iterator[Event]:
+    """Tell of a file with PyAV, whose wheel carries FFmpeg."""
     try:
-        contents = _read_contents(path)
-        chosen = _choose_frames(path, contents, frames)
+        yield from _tell(path, sampling)
     except av.FFmpegError as error:
         raise unreadable(path, _words(error)) from error
-    times = frame_times(chosen.pts, contents.time_base, contents.rate)
-    return DecodedVideo(
-        frames=chosen.frames,
-        times=times[chosen.indices],
-        indices=chosen.indices,
-        num_frames=len(times),
-        duration=max(shown_seconds(times), contents.sound.seconds),
-        waveform=contents.sound.waveform,
-        audio_state=contents.sound.state,
-        partial=contents.damaged or chosen.damaged,
-    )
 
 
 def av_version() -> str:
@@ -98,148 +99,229 @@ def av_version() -> str:
     return f"av {av.__version__}, libavcodec {codec}"
 
 
-def _read_contents(path: Path) -> _Contents:
-    """Go over all packets once: note where the frames are, and decode the sound."""
-    with _open(path) as container:
-        video = _video_stream(path, container)
-        audio = container.streams.audio[:1]
-        notes: list[VideoPacket] = []
-        heard: list[Packet[Stream]] = []
-        damaged = False
-        for packet in _demux(container, video, *audio):
-            damaged |= packet is None or packet.is_corrupt
-            if packet is None:
-                break
-            if packet.stream.index != video.index:
-                heard.append(packet)
-            elif not _is_last(packet):
-                notes.append(_note(packet))
-        return _Contents(
-            container=container.format.name,
-            codec=video.codec_context.name,
-            time_base=video.time_base or Fraction(1, 1000),
-            rate=video.guessed_rate or video.average_rate,
-            packets=tuple(notes),
-            sound=_listen(path, audio[0], heard) if audio else NO_STREAM,
-            damaged=damaged,
-        )
-
-
-def _listen(path: Path, stream: AudioStream, packets: "Sequence[Packet[Stream]]") -> Sound:
-    """Decode the packets of the sound, and never fail the file over them."""
-    if stream.codec_context is None:
-        return sound_of(path, [], complaint="FFmpeg has no decoder for it")
-    blocks, complaint = [], ""
-    for packet in packets:
-        try:
-            frames = [frame for frame in packet.decode() if isinstance(frame, AudioFrame)]
-        except av.FFmpegError as error:
-            complaint = _words(error)
-        else:
-            blocks += [_sound_block(stream, frame) for frame in frames]
-    return sound_of(path, blocks, complaint=complaint)
-
-
-def _sound_block(stream: AudioStream, frame: AudioFrame) -> SoundBlock:
-    samples = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, frame.layout.nb_channels).T
-    return SoundBlock(frame.sample_rate, mono(samples[:, : _samples_left(stream, frame)]))
-
-
-def _samples_left(stream: AudioStream, frame: AudioFrame) -> int:
-    """How many samples of a frame come before the end that an MP4 file names.
-
-    Encoders of AAC and MP3 fill the last block, and FFmpeg leaves that out from version 9 on. Only
-    MP4 counts in samples and says where to stop.
-    """
-    if (
-        stream.codec_context.name not in PADDED_CODECS
-        or stream.time_base != Fraction(1, frame.sample_rate)
-        or stream.start_time != 0
-        or not stream.duration
-        or frame.pts is None
-        or frame.pts >= stream.duration
-    ):
-        return frame.samples
-    return min(frame.samples, stream.duration - frame.pts)
-
-
-def _choose_frames(path: Path, contents: _Contents, wanted: int) -> _Chosen:
-    """Take the frames by the index where it can be trusted, else by decoding everything."""
-    if not contents.damaged and is_trusted(contents.packets, contents.codec, contents.container):
-        try:
-            return _choose_by_index(path, contents, wanted)
-        except (BrokenIndexError, av.FFmpegError) as error:
-            log.debug("%s is decoded from start to end: %s", printable(path), error)
-    return _choose_from_all(path, contents, wanted)
-
-
-def _choose_by_index(path: Path, contents: _Contents, wanted: int) -> _Chosen:
-    """Decode only what the wanted frames build on."""
-    packets, pts = contents.packets, shown_stamps(contents.packets)
-    indices = uniform_indices(len(pts), wanted)
-    runs = plan_runs(packets, [pts[index] for index in indices], contents.container)
+def _tell(path: Path, sampling: Sampling) -> Iterator[Event]:
+    painter = _Painter()
     with _open(path) as container:
         stream = _video_stream(path, container)
-        frames = [frame for run in runs for frame in _decode_run(container, stream, packets, run)]
-    return _Chosen(frames=tuple(frames), indices=indices, pts=pts)
+        yield Opened(max(container.duration or 0, 0) / MICROSECONDS)
+        contents = yield from _read_packets(path, container, stream)
+        chosen = yield from _choose_frames(path, container, contents, sampling, painter)
+    yield Ended(
+        VideoFacts(
+            times=chosen.times[chosen.indices],
+            indices=chosen.indices,
+            num_frames=len(chosen.times),
+            duration=max(shown_seconds(chosen.times), contents.sound.seconds),
+            audio_state=contents.sound.state,
+            width=painter.size[0],
+            height=painter.size[1],
+            codec=contents.codec,
+            partial=contents.damaged or chosen.damaged,
+        )
+    )
 
 
-def _decode_run(
-    container: InputContainer, stream: VideoStream, packets: Sequence[VideoPacket], run: Run
-) -> list[NDArray[np.uint8]]:
+def _read_packets(
+    path: Path, container: InputContainer, video: VideoStream
+) -> Generator[SoundPart, None, _Contents]:
+    """Go over all packets once: note where the frames are, and decode the sound."""
+    ear = _Ear(path, container.streams.audio[0]) if container.streams.audio else None
+    notes = PacketNotes()
+    damaged = False
+    for packet in _demux(container, video, *(ear.streams if ear else [])):
+        damaged |= packet is None or packet.is_corrupt
+        if packet is None:
+            break
+        if ear is not None and packet.stream_index != video.index:
+            yield from ear.hear(packet)
+        elif not _is_last(packet):
+            flags = KEY * packet.is_keyframe | DISCARD * packet.is_discard
+            notes.add(packet.pts, flags | CORRUPT * packet.is_corrupt)
+    sound = NO_STREAM
+    if ear is not None:
+        yield from ear.listener.rest()
+        sound = ear.listener.verdict()
+    return _Contents(
+        container=container.format.name,
+        codec=video.codec_context.codec.canonical_name,
+        time_base=video.time_base or Fraction(1, 1000),
+        rate=video.guessed_rate or video.average_rate,
+        packets=notes.index(),
+        sound=sound,
+        damaged=damaged,
+    )
+
+
+class _Ear:
+    """Decodes the packets of the sound, and never fails the file over them."""
+
+    def __init__(self, path: Path, stream: AudioStream) -> None:
+        self.listener = Listener(path)
+        self.streams = [stream]
+        if stream.codec_context is None:
+            self.listener.complaint = "FFmpeg has no decoder for it"
+            self.streams = []
+        else:
+            self._end = _named_end(stream)
+
+    def hear(self, packet: "Packet[Stream]") -> Iterator[SoundPart]:
+        try:
+            frames = packet.decode()
+        except av.FFmpegError as error:
+            self.listener.complaint = _words(error)
+            return
+        for frame in frames:
+            if isinstance(frame, AudioFrame):
+                yield from self.listener.hear(self._channels(frame), frame.sample_rate)
+
+    def _channels(self, frame: AudioFrame) -> Channels:
+        """The samples of each channel that come before the end that the file names."""
+        count = frame.samples
+        if self._end is not None and frame.pts is not None and frame.pts < self._end:
+            count = min(count, self._end - frame.pts)
+        # Without a copy, which would take a fifth of the time: the frames are small and many.
+        kind = KINDS[frame.format.name.removesuffix("p")]
+        if frame.format.is_planar:
+            return [np.frombuffer(plane, kind, count) for plane in frame.planes]
+        num_channels = frame.layout.nb_channels
+        samples = np.frombuffer(frame.planes[0], kind, count * num_channels)
+        return list(samples.reshape(-1, num_channels).T)
+
+
+def _named_end(stream: AudioStream) -> int | None:
+    """The number of samples that an MP4 file names, where its codec fills the last block.
+
+    Encoders of AAC and MP3 do so, and FFmpeg leaves the filling out from version 9 on. Only MP4
+    counts in samples and says where to stop.
+    """
+    padded = stream.codec_context.name in PADDED_CODECS and stream.start_time == 0
+    counted = stream.time_base == Fraction(1, stream.codec_context.sample_rate or 1)
+    return stream.duration or None if padded and counted else None
+
+
+def _choose_frames(
+    path: Path,
+    container: InputContainer,
+    contents: _Contents,
+    sampling: Sampling,
+    painter: "_Painter",
+) -> Generator[Picture | Again, None, _Chosen]:
+    """Show the frames by the index where it can be trusted, else by decoding everything."""
+    given = 0
+    if not contents.damaged and is_trusted(contents.packets, contents.codec, contents.container):
+        try:
+            times = _listed_times(contents)
+            indices = sampling.indices(times)
+            for image in _show_by_index(path, container, contents, indices, painter):
+                yield Picture(image)
+                given += 1
+            return _Chosen(indices=indices, times=times)
+        except (BrokenIndexError, av.FFmpegError) as error:
+            log.debug("%s is decoded from start to end: %s", printable(path), error)
+    if given:
+        yield Again()
+    return (yield from _choose_from_all(path, contents, sampling, painter))
+
+
+def _listed_times(contents: _Contents) -> NDArray[np.float64]:
+    """Seconds of every frame, as the packets have it."""
+    return frame_times(contents.packets.shown_pts(), contents.time_base, contents.rate)
+
+
+def _show_by_index(
+    path: Path,
+    container: InputContainer,
+    contents: _Contents,
+    indices: NDArray[np.int64],
+    painter: "_Painter",
+) -> Iterator[NDArray[np.uint8]]:
+    """Decode only what the wanted frames build on."""
+    wanted = contents.packets.shown_pts()[indices]
+    runs = plan_runs(contents.packets, wanted, contents.container)
+    if contents.container.startswith(SEEKABLE_FORMATS):
+        stream = _video_stream(path, container)
+        for run in runs:
+            container.seek(run.start, stream=stream)
+            yield from _show_run(container, stream, run, painter)
+        return
+    with _open(path) as again:
+        for run in runs:
+            yield from _show_run(again, _video_stream(path, again), run, painter)
+
+
+def _show_run(
+    container: InputContainer, stream: VideoStream, run: Run, painter: "_Painter"
+) -> Iterator[NDArray[np.uint8]]:
     """Decode the wanted frames of one run, each checked by its pts."""
-    frames: dict[int, NDArray[np.uint8]] = {}
-    for packet in _packets_of_run(container, stream, packets, run):
-        if stream.codec_context.name == "h264":  # elsewhere "non-reference" has layers
-            # All wanted ones, not only the next: the decoder is ahead of what it has shown.
-            wanted = packet.pts in run.wanted
-            stream.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
-        for frame in packet.decode():
-            if frame.pts in run.wanted:
-                if frame.is_corrupt or frame.pts in frames:
-                    raise BrokenIndexError(f"the frame at pts {frame.pts} is damaged")
-                frames[frame.pts] = _upright_rgb(frame)
-        if len(frames) == len(run.wanted):
-            return [frames[pts] for pts in run.wanted]
-    raise BrokenIndexError(f"{len(frames)} of {len(run.wanted)} frames came")
+    wanted, number = frozenset(run.wanted), 0
+    for frame in _frames_of_run(container, stream, run, wanted):
+        if frame.pts in wanted:
+            if number == len(wanted) or frame.pts != run.wanted[number] or frame.is_corrupt:
+                raise BrokenIndexError(f"the frame at pts {frame.pts} is damaged")
+            yield painter.paint(frame)
+            number += 1
+    if number < len(wanted):
+        raise BrokenIndexError(f"{number} of {len(wanted)} frames came")
 
 
-def _packets_of_run(
-    container: InputContainer, stream: VideoStream, packets: Sequence[VideoPacket], run: Run
-) -> "Iterator[Packet[VideoStream]]":
-    """The packets from the key packet of the run on, or from an earlier one."""
-    start = packets[run.start].pts
-    if run.start > 0 and start is not None:
-        container.seek(start, stream=stream)
-    before = {packet.pts for packet in packets[: run.start + 1] if packet.key}
+def _frames_of_run(
+    container: InputContainer, stream: VideoStream, run: Run, wanted: frozenset[int]
+) -> Iterator[VideoFrame]:
+    """What comes of the packets from the key packet of the run, or an earlier one, to its last."""
+    decoder = stream.codec_context
+    skips = decoder.name == "h264"  # elsewhere "non-reference" has layers
     for number, packet in enumerate(container.demux(stream)):
-        if number == 0 and packet.pts not in before:
-            raise BrokenIndexError(f"the seek to pts {start} went to {packet.pts}")
-        yield packet
+        if number == 0 and not (packet.is_keyframe and _is_at_or_before(packet, run.start)):
+            raise BrokenIndexError(f"the seek to pts {run.start} went to {packet.pts}")
+        if skips:
+            # All wanted ones, not only the next: the decoder is ahead of what it has shown.
+            decoder.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+        yield from decoder.decode(packet)
+        if packet.pts == run.last:
+            break
+    yield from decoder.decode(None)  # what it holds back to bring the frames into order
 
 
-def _choose_from_all(path: Path, contents: _Contents, wanted: int) -> _Chosen:
-    """Decode everything twice: to count, and to take."""
-    pts, damaged = [], False
+def _is_at_or_before(packet: "Packet[VideoStream]", pts: int) -> bool:
+    return packet.pts is not None and packet.pts <= pts
+
+
+def _choose_from_all(
+    path: Path, contents: _Contents, sampling: Sampling, painter: "_Painter"
+) -> Generator[Picture | Again, None, _Chosen]:
+    """Decode everything: once if the packets name the right frames, else again with those."""
+    guess = sampling.indices(_listed_times(contents))
+    pts, damaged = array("q"), False
+    taken = frozenset(guess.tolist())
     for frame in _all_frames(path):
-        if frame is None or frame.is_corrupt:
-            damaged = True
-        if frame is not None:
-            pts.append(frame.pts)
+        damaged |= frame is None or frame.is_corrupt
+        if frame is None:
+            continue
+        if len(pts) in taken:
+            yield Picture(painter.paint(frame))
+        pts.append(NO_PTS if frame.pts is None else frame.pts)
     if not pts:
         raise unreadable(path, "no frame came out of its packets")
     if contents.codec in INDEXED_CODECS:
-        damaged |= len(pts) < count_shown(contents.packets)
-    indices = uniform_indices(len(pts), wanted)
+        damaged |= len(pts) < len(contents.packets.shown_pts())
+    times = frame_times(np.array(pts, np.int64), contents.time_base, contents.rate)
+    indices = sampling.indices(times)
+    if not np.array_equal(indices, guess):
+        if len(guess) and guess[0] < len(pts):
+            yield Again()
+        yield from _show_positions(path, indices, painter)
+    return _Chosen(indices=indices, times=times, damaged=damaged)
+
+
+def _show_positions(
+    path: Path, indices: NDArray[np.int64], painter: "_Painter"
+) -> Iterator[Picture]:
+    """The frames at some positions of a full decode."""
+    taken = frozenset(indices.tolist())
     shown = (frame for frame in _all_frames(path) if frame is not None)
-    frames = tuple(
-        _upright_rgb(frame)
-        for position, frame in zip(range(indices[-1] + 1), shown, strict=False)
-        if position in indices
-    )
-    return _Chosen(frames=frames, indices=indices, pts=pts, damaged=damaged)
+    for position, frame in zip(range(indices[-1] + 1), shown, strict=False):
+        if position in taken:
+            yield Picture(painter.paint(frame))
 
 
 def _all_frames(path: Path) -> Iterator[VideoFrame | None]:
@@ -295,16 +377,38 @@ def _is_last(packet: "Packet[Stream]") -> bool:
     return packet.size == 0 and packet.pts is None and packet.dts is None
 
 
-def _note(packet: "Packet[Stream]") -> VideoPacket:
-    return VideoPacket(packet.pts, packet.is_keyframe, packet.is_discard, packet.is_corrupt)
+class _Painter:
+    """Makes upright RGB pictures of frames, as FFmpeg's command line would.
 
-
-def _upright_rgb(frame: VideoFrame) -> NDArray[np.uint8]:
-    """The picture as FFmpeg's command line would give it.
-
-    A filter graph converts it, since `VideoFrame.reformat` treats 10-bit and interlaced pictures
-    in another way than the command line does.
+    A filter graph converts them, since `VideoFrame.reformat` treats 10-bit and interlaced pictures
+    in another way than the command line does. A graph serves as long as the frames stay alike.
     """
+
+    def __init__(self) -> None:
+        self.size = (0, 0)  # width and height of the first picture
+        self._graph = Graph()
+        self._form: tuple[object, ...] = ()
+
+    def paint(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        form = (
+            frame.width,
+            frame.height,
+            frame.format.name,
+            frame.colorspace,
+            frame.color_range,
+            frame.interlaced_frame,
+        )
+        if form != self._form:
+            self._graph, self._form = _graph_to_rgb(frame), form
+        self._graph.vpush(frame)
+        image = self._graph.vpull().to_ndarray().astype(np.uint8, copy=False)
+        upright = np.ascontiguousarray(_upright(image, frame))
+        if self.size == (0, 0):
+            self.size = (upright.shape[1], upright.shape[0])
+        return upright
+
+
+def _graph_to_rgb(frame: VideoFrame) -> Graph:
     graph = Graph()
     graph.threads = 1
     source = graph.add_buffer(
@@ -315,9 +419,7 @@ def _upright_rgb(frame: VideoFrame) -> NDArray[np.uint8]:
     )
     graph.link_nodes(source, graph.add("format", "pix_fmts=rgb24"), graph.add("buffersink"))
     graph.configure()
-    graph.vpush(frame)
-    image = graph.vpull().to_ndarray().astype(np.uint8, copy=False)
-    return np.ascontiguousarray(_upright(image, frame))
+    return graph
 
 
 def _upright(image: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:

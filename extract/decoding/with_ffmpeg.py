@@ -1,17 +1,22 @@
-"""ffmpeg-python: one process lists the frames of a file, one shows the chosen, one plays it."""
+"""ffmpeg-python: one process plays the sound, one lists the frames, one shows the chosen ones."""
 
 import os
 import re
+import select
 import shutil
 import signal
 import struct
 import subprocess
-from collections.abc import Sequence
+import tempfile
+import time
+from array import array
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import ffmpeg
 import imageio_ffmpeg
@@ -19,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidret.data.errors import MissingError
-from vidret.data.samples import DecodedVideo
+from vidret.data.samples import VideoFacts
+from vidret.extract.decoding.events import Ended, Event, Opened, Picture, SoundPart
 from vidret.extract.decoding.files import (
     FORMATS,
     MAX_PIXELS,
@@ -29,10 +35,13 @@ from vidret.extract.decoding.files import (
     unreadable,
     without_video,
 )
-from vidret.extract.decoding.sampling import frame_times, shown_seconds, uniform_indices
-from vidret.extract.decoding.sound import NO_STREAM, Sound, SoundBlock, failed_sound, mono, sound_of
+from vidret.extract.decoding.sampling import Sampling, frame_times, shown_seconds
+from vidret.extract.decoding.sound import NO_STREAM, Listener, Sound
 
-SAMPLES_AT_ONCE = 1 << 20
+BYTES_AT_ONCE = 1 << 16
+SAMPLES_AT_ONCE = 1 << 15
+MOST_WORDS = 1 << 20  # bytes of complaints that are read; a broken file can bring endless ones
+MOST_CHOSEN = 1500  # frames that one process selects: a command has a longest length
 OLDEST = (5, 1)  # the first with -fps_mode, which replaces the -vsync that version 9 dropped
 PICTURES = "V:0"  # a capital V: the first video stream that is not a cover picture
 INPUT = "file:video"  # stands for the real name, which ffmpeg-python would hash as UTF-8
@@ -43,6 +52,7 @@ LONGEST = 6 * 3600.0  # where a file does not say how long it is, or claims more
 
 VERSION = re.compile(r"^ffmpeg version (\S+)")
 DURATION = re.compile(r"^\[info\]   Duration: (\d+):(\d+):([\d.]+)", re.MULTILINE)
+CODEC = re.compile(r"\w+")
 STREAM = re.compile(r"^\[info\]   Stream #0:\d+.*?: (Video|Audio): (.*)$", re.MULTILINE)
 TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) exceeds")
 COMPLAINT = re.compile(r"\[(?:error|fatal|panic)\] (.*)$", re.MULTILINE)
@@ -62,16 +72,10 @@ CLOSING = (  # what it says after the reason
 
 @dataclass(frozen=True, slots=True)
 class _Finished:
-    """What a process left behind."""
+    """What a process left behind beside its output."""
 
     code: int
-    output: bytes
-    log: str
-
-    @property
-    def complaints(self) -> list[str]:
-        """What it said went wrong, without its closing phrases."""
-        return [text for text in COMPLAINT.findall(self.log) if not text.startswith(CLOSING)]
+    complaints: list[str]
 
     @property
     def words(self) -> str:
@@ -81,39 +85,53 @@ class _Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Probe:
-    """What the header of a file says."""
+    """What the header of a file says; `seconds` is 0 where it does not say how long it is."""
 
+    codec: str
     has_audio: bool
-    limit: float
+    seconds: float
+
+    @property
+    def limit(self) -> float:
+        """Seconds for which a process may keep us waiting."""
+        return START_SECONDS + SECONDS_PER_SECOND * min(self.seconds or LONGEST, LONGEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Listing:
-    """All frames of a file, in the order of showing."""
+    """All frames of a file in the order of showing; `sizes` holds height and width of each."""
 
-    pts: Sequence[int]
-    sizes: Sequence[tuple[int, int]]
+    pts: NDArray[np.int64]
+    sizes: NDArray[np.int32]
     time_base: Fraction
     rate: Fraction | None
 
 
-def decode_with_ffmpeg(path: Path, frames: int) -> DecodedVideo:
-    """Decode with the ffmpeg binary, found by `ffmpeg_binary`."""
+def events_of_ffmpeg(path: Path, sampling: Sampling) -> Iterator[Event]:
+    """Tell of a file with the ffmpeg binary, found by `ffmpeg_binary`."""
     probe = _probe(path)
+    yield Opened(probe.seconds)
     listing = _list_frames(path, probe.limit)
+    sound = (yield from _play(path, probe.limit)) if probe.has_audio else NO_STREAM
     times = frame_times(listing.pts, listing.time_base, listing.rate)
-    indices = uniform_indices(len(times), frames)
-    images, damaged = _show_frames(path, listing, indices, probe.limit)
-    sound = _play(path, probe.limit) if probe.has_audio else NO_STREAM
-    return DecodedVideo(
-        frames=images,
-        times=times[indices],
-        indices=indices,
-        num_frames=len(times),
-        duration=max(shown_seconds(times), sound.seconds),
-        waveform=sound.waveform,
-        audio_state=sound.state,
-        partial=damaged,
+    indices = sampling.indices(times)
+    damaged = False
+    for first in range(0, len(indices), MOST_CHOSEN):
+        part = indices[first : first + MOST_CHOSEN]
+        damaged |= yield from _show_frames(path, listing, part, probe.limit)
+    height, width = listing.sizes[indices[0]].tolist()
+    yield Ended(
+        VideoFacts(
+            times=times[indices],
+            indices=indices,
+            num_frames=len(times),
+            duration=max(shown_seconds(times), sound.seconds),
+            audio_state=sound.state,
+            width=width,
+            height=height,
+            codec=probe.codec,
+            partial=damaged,
+        )
     )
 
 
@@ -168,8 +186,10 @@ def _is_new_enough(version: str) -> bool:
 def _probe(path: Path) -> _Probe:
     """Read the header alone: a process that decodes needs to know how long it may take."""
     nothing = _input().output("pipe:", format="null", codec="copy", t=0)
-    finished = _run(path, nothing, START_SECONDS, level="info")
-    header = finished.log.partition("\n[info] Output #0")[0]
+    with _started(path, nothing, START_SECONDS, level="info") as process:
+        text = process.read(MOST_WORDS).decode("utf-8", "replace")
+        finished = process.end(said=text)
+    header = text.partition("\n[info] Output #0")[0]
     size = TOO_LARGE.search(header)
     if size is not None:
         raise too_large(path, int(size[1]), int(size[2]))
@@ -179,35 +199,42 @@ def _probe(path: Path) -> _Probe:
     videos = [text for kind, text in streams if kind == "Video" and "(attached pic)" not in text]
     if not videos:
         raise without_video(path)
-    return _Probe(has_audio="Audio" in dict(streams), limit=_limit(header))
+    return _Probe(
+        codec=CODEC.findall(videos[0])[0],
+        has_audio="Audio" in dict(streams),
+        seconds=_seconds(header),
+    )
 
 
-def _limit(header: str) -> float:
-    """Seconds that a process may take."""
+def _seconds(header: str) -> float:
     found = DURATION.search(header)
     if found is None:
-        return START_SECONDS + SECONDS_PER_SECOND * LONGEST
-    seconds = 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3])
-    return START_SECONDS + SECONDS_PER_SECOND * min(seconds, LONGEST)
+        return 0.0
+    return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3])
 
 
 def _list_frames(path: Path, limit: float) -> _Listing:
     """Decode everything once, for the number of frames, their times and their sizes."""
     shown = _input()[PICTURES].filter("showinfo", checksum=0)
     nothing = shown.output("pipe:", format="null", fps_mode="passthrough")
-    finished = _run(path, nothing, limit, level="info")
-    found = [tuple(map(int, groups)) for groups in FRAME.findall(finished.log)]
-    clock = CLOCK.search(finished.log)
-    if finished.code < 0 or not found or clock is None:
+    clock, pts, sizes, last, said = None, array("q"), array("i"), -1, ""
+    with _started(path, nothing, limit, level="info") as process:
+        for text in process.lines():
+            said = text if COMPLAINT.search(text) else said
+            clock = clock or CLOCK.search(text)
+            for number, stamp, width, height in FRAME.findall(text):
+                if int(number) not in (last + 1, 0):  # 0: the size has changed
+                    raise unreadable(path, "ffmpeg's list of its frames has gaps")
+                last = int(number)
+                pts.append(int(stamp))
+                sizes.extend((int(height), int(width)))
+        finished = process.end(said=said)
+    if finished.code < 0 or not pts or clock is None:
         raise unreadable(path, finished.words)
-    numbers = [number for number, *_ in found]
-    steps = zip([-1, *numbers[:-1]], numbers, strict=True)
-    if any(number not in (last + 1, 0) for last, number in steps):  # 0: the size has changed
-        raise unreadable(path, "ffmpeg's list of its frames has gaps")
     ticks, per_second, frames, seconds = map(int, clock.groups())
     return _Listing(
-        pts=[pts for _, pts, _, _ in found],
-        sizes=[(height, width) for _, _, width, height in found],
+        pts=np.array(pts, np.int64),
+        sizes=np.array(sizes, np.int32).reshape(-1, 2),
         time_base=Fraction(ticks, per_second),
         rate=Fraction(frames, seconds) if frames and seconds else None,
     )
@@ -215,17 +242,15 @@ def _list_frames(path: Path, limit: float) -> _Listing:
 
 def _show_frames(
     path: Path, listing: _Listing, indices: NDArray[np.int64], limit: float
-) -> tuple[tuple[NDArray[np.uint8], ...], bool]:
-    """The chosen frames, and whether anything in the file could not be decoded.
+) -> Generator[Picture, None, bool]:
+    """Show the chosen frames; return whether anything in the file could not be decoded.
 
     It goes on behind the last chosen frame: only then are the complaints those of the whole file.
     """
-    wanted = {listing.pts[index] for index in indices}
+    wanted = np.unique(listing.pts[indices])
     # A pts that two frames share brings both, and the other one is dropped.
-    coming = [index for index, pts in enumerate(listing.pts) if pts in wanted]
-    chosen = _input()[PICTURES].filter(
-        "select", "+".join(f"eq(pts,{pts})" for pts in sorted(wanted))
-    )
+    coming = np.flatnonzero(np.isin(listing.pts, wanted))
+    chosen = _input()[PICTURES].filter("select", _is_among(wanted.tolist()))
     raw = chosen.output(
         "pipe:",
         format="rawvideo",
@@ -233,31 +258,48 @@ def _show_frames(
         fps_mode="passthrough",
         noautoscale=None,  # a flag: where the size changes midway, each frame keeps its own
     )
-    finished = _run(path, raw, limit, level="error")
-    ends = np.cumsum([3 * np.prod(listing.sizes[index]) for index in coming])
-    if finished.code < 0 or len(finished.output) != ends[-1]:
+    taken = frozenset(indices.tolist())
+    with _started(path, raw, limit, level="error") as process:
+        for position in coming.tolist():
+            height, width = listing.sizes[position].tolist()
+            shown = process.read(height * width * 3)
+            if len(shown) < height * width * 3:
+                raise unreadable(path, process.end().words)
+            if position in taken:
+                yield Picture(np.frombuffer(shown, np.uint8).reshape(height, width, 3))
+        surplus = process.read(1)
+        finished = process.end()
+    if finished.code < 0 or surplus:
         raise unreadable(path, finished.words)
-    parts = np.split(np.frombuffer(finished.output, np.uint8), ends[:-1])
-    shown = dict(zip(coming, parts, strict=True))
-    frames = tuple(shown[index].reshape(*listing.sizes[index], 3) for index in indices)
-    return frames, finished.code > 0 or bool(finished.complaints)
+    return finished.code > 0 or bool(finished.complaints)
 
 
-def _play(path: Path, limit: float) -> Sound:
+def _is_among(pts: Sequence[int]) -> str:
+    """FFmpeg's expression for a frame that bears one of some rising stamps, halved at each step."""
+    if len(pts) == 1:
+        return f"eq(pts,{pts[0]})"
+    half = len(pts) // 2
+    return f"if(lt(pts,{pts[half]}),{_is_among(pts[:half])},{_is_among(pts[half:])})"
+
+
+def _play(path: Path, limit: float) -> Generator[SoundPart, None, Sound]:
     """The first sound stream at its own rate and with all its channels, as a .au file."""
     samples = _input()["a:0"].output("pipe:", format="au", acodec="pcm_f32be")
-    finished = _run(path, samples, limit, level="error")
-    complaint = finished.words if finished.code or finished.complaints else ""
-    if finished.code < 0 or len(finished.output) < AU_HEADER.size:
-        return failed_sound(path, finished.words)
-    _, start, _, _, rate, channels = AU_HEADER.unpack_from(finished.output)
-    count = (len(finished.output) - start) // (4 * channels) * channels
-    waves = np.frombuffer(finished.output, ">f4", count, start).reshape(-1, channels)
-    blocks = [
-        SoundBlock(rate, mono(waves[first : first + SAMPLES_AT_ONCE].T))
-        for first in range(0, len(waves), SAMPLES_AT_ONCE)
-    ]
-    return sound_of(path, blocks, complaint=complaint)
+    listener = Listener(path)
+    with _started(path, samples, limit, level="error") as process:
+        header = process.read(AU_HEADER.size)
+        if len(header) == AU_HEADER.size:
+            _, start, _, _, rate, channels = AU_HEADER.unpack(header)
+            process.read(start - AU_HEADER.size)
+            while block := process.read(4 * channels * SAMPLES_AT_ONCE):
+                count = len(block) // (4 * channels) * channels
+                waves = np.frombuffer(block, ">f4", count).reshape(-1, channels)
+                yield from listener.hear(list(waves.T), rate)
+        finished = process.end()
+    yield from listener.rest()
+    if finished.code or finished.complaints:
+        listener.complaint = finished.words
+    return listener.verdict(lost=finished.code < 0 or len(header) < AU_HEADER.size)
 
 
 def _input() -> Any:  # noqa: ANN401 - ffmpeg-python has no types
@@ -270,33 +312,102 @@ def _input() -> Any:  # noqa: ANN401 - ffmpeg-python has no types
     )
 
 
-def _run(
+class _Process:
+    """A running ffmpeg, read as it writes, and killed at its deadline.
+
+    Only the time in which it keeps us waiting counts: whoever takes the events may be slow too.
+    """
+
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", said: IO[bytes] | None, limit: float
+    ) -> None:
+        output = process.stderr if said is None else process.stdout
+        assert output is not None
+        self._process, self._output, self._said = process, output, said
+        self._limit = self._left = limit
+        self._late = False
+        self._poll = select.poll()
+        self._poll.register(output, select.POLLIN)
+
+    def read(self, size: int) -> bytearray:
+        """That many bytes; fewer at the end, or where the deadline has passed."""
+        block, filled = bytearray(size), 0
+        view = memoryview(block)
+        while filled < size and self._is_ready():
+            count = os.readv(self._output.fileno(), [view[filled:]])
+            if count == 0:
+                break
+            filled += count
+        view.release()
+        del block[filled:]
+        return block
+
+    def lines(self) -> Iterator[str]:
+        """All that it says, some whole lines at a time."""
+        rest = b""
+        while block := self.read(BYTES_AT_ONCE):
+            whole, end, rest = (rest + block).rpartition(b"\n")
+            yield (whole + end).decode("utf-8", "replace")
+        yield rest.decode("utf-8", "replace")
+
+    def end(self, *, said: str | None = None) -> _Finished:
+        """Wait until it has ended; `said` is its talk where that was its output."""
+        started = time.monotonic()
+        try:
+            code = self._process.wait(max(self._left, 0))
+        except subprocess.TimeoutExpired:
+            self._late, code = True, -signal.SIGKILL
+        self._left -= time.monotonic() - started
+        if self._late:
+            return _Finished(
+                -signal.SIGKILL, [f"no end after {self._limit:g} s, so it was stopped"]
+            )
+        if self._said is not None:
+            self._said.seek(0)
+            said = self._said.read(MOST_WORDS).decode("utf-8", "replace")
+        return _Finished(code, _complaints(said or ""))
+
+    def _is_ready(self) -> bool:
+        started = time.monotonic()
+        ready = bool(self._poll.poll(max(self._left, 0) * 1000))
+        self._left -= time.monotonic() - started
+        self._late |= not ready
+        return ready
+
+
+@contextmanager
+def _started(
     path: Path,
     output: Any,  # noqa: ANN401 - ffmpeg-python has no types
     limit: float,
     level: str,
-) -> _Finished:
-    """Run one process to its end or to its deadline, and leave nothing of it behind.
+) -> Iterator[_Process]:
+    """Run one process, and leave nothing of it behind.
 
-    ffmpeg-python's own `run` has no deadline, and hands our standard input to the process.
+    ffmpeg-python's own `run` has no deadline, and hands our standard input to the process. With
+    the level "info" its talk is what is read, else what it writes to standard output.
     """
     flags = ["-hide_banner", "-nostdin", "-nostats", "-filter_complex_threads", "1"]
     command = output.compile(cmd=[str(ffmpeg_binary()), *flags, "-loglevel", f"level+{level}"])
     command[command.index(INPUT)] = address(path)
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
+    talks = level == "info"
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if talks else subprocess.PIPE,
+            stderr=subprocess.PIPE if talks else said,
+            start_new_session=True,
+        ) as process,
+    ):
         try:
-            shown, said = process.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
-            return _Finished(
-                -signal.SIGKILL, b"", f"[error] no end after {limit:g} s, so it was stopped"
-            )
+            yield _Process(process, None if talks else said, limit)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-    return _Finished(process.returncode, shown, said.decode("utf-8", "replace"))
+
+
+def _complaints(text: str) -> list[str]:
+    """What it said went wrong, without its closing phrases."""
+    return [words for words in COMPLAINT.findall(text) if not words.startswith(CLOSING)]

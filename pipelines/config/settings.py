@@ -17,6 +17,9 @@ BUNDLED = (SYNTH, "synth-mini")  # datasets that the tiny encoders know
 SYNTH_CLIPS = 540
 REAL_BACKBONE = "ViT-B-32-quickgelu@openai"
 REAL_AUDIO = "Cnn14"
+DECODERS = ("av", "ffmpeg", "torchcodec", "nvdec")
+PIXELS = "pixels"
+MOST_FPS = 60
 ENCODERS = ("visual", "text", "audio")  # CLIP's two towers and the sound network
 WordWeightScale = Literal["literal", "sqrt_c", "learnable"]
 
@@ -91,17 +94,52 @@ class ExtractConfig(ReportConfig):
     dataset: str = setting(SYNTH, help="Name of a dataset, or folder:PATH for your own videos.")
     root: Path | None = setting(None, help="Folder of the dataset.")
     frames: int = setting(12, help="Frames taken from each video.")
-    decoder: str = setting("av", help="What reads the videos.", choices=("av", "ffmpeg"))
+    sampling: str = setting(
+        "uniform",
+        help="Which frames: uniform, or fps:1 to keep one a second beside them.",
+        metavar="uniform|fps:N",
+    )
+    decoder: str = setting("av", help="What reads the videos.", choices=DECODERS)
     backbone: str | None = setting(
         None, help="Encoder of frames and words: tiny, NAME@PATH, NAME@TAG or run:NAME."
     )
     audio: str | None = setting(None, help="Encoder of sound: tiny, none or Cnn14@PATH.")
-    shard_size: int = setting(16, help="Videos in one shard, which is one task.")
-    workers: int = setting(0, help="Worker processes; 0 is one per core.")
-    device: str = setting("auto", help="Where encoders run.", metavar=DEVICES, shared=True)
-    retry_failed: bool = setting(
-        default=False, help="Make the shards again in which a video failed."
+    features: str = setting(
+        "projected",
+        help="What to keep: embeddings, or the hidden states that enter the last projections.",
+        choices=("projected", "hidden"),
     )
+    precision: str = setting(
+        "auto",
+        help="What encoders compute in; auto is bfloat16 on a GPU, else float32.",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
+    pixels: bool = setting(
+        default=False, help="Keep the model's crops and the sound too, for another model or e2e."
+    )
+    only: str | None = setting(
+        None, help="Stop after this step: pixels leaves the encoding to another run."
+    )
+    shard_size: int | None = setting(
+        None, help="Videos in one shard, which is one task; unset is 16, with a GPU 256."
+    )
+    workers: int = setting(0, help="Worker processes; 0 is one per core, as far as memory goes.")
+    decoders: int = setting(
+        0, help="Videos that a worker decodes at once; 0 is 1, with a GPU its share of the cores."
+    )
+    gpus: tuple[int, ...] | None = setting(
+        None, help="GPUs of this machine to use, as in 0,1; unset takes all."
+    )
+    scheduler: str | None = setting(
+        None, help="Address of a Dask cluster that is there already.", metavar="ADDR"
+    )
+    scheduler_file: Path | None = setting(None, help="File that names the address of a cluster.")
+    timeout: float = setting(
+        60.0, help="Seconds that a video may take to decode, beside its own duration."
+    )
+    device: str = setting("auto", help="Where encoders run.", metavar=DEVICES, shared=True)
+    retry_failed: bool = setting(default=False, help="Try again what failed.")
+    force: bool = setting(default=False, help="Make everything again, also what is done.")
     allow_failures: int | str = setting(
         0, help="Failed videos to accept: a number or N%.", metavar="N|N%"
     )
@@ -112,8 +150,21 @@ class ExtractConfig(ReportConfig):
     def __post_init__(self) -> None:
         Config.__post_init__(self)
         require(self.frames >= 1, f"frames is {self.frames}: a video needs 1 or more")
-        require(self.shard_size >= 1, f"shard_size is {self.shard_size}: a shard needs 1 or more")
+        require(
+            self.shard_size is None or self.shard_size >= 1,
+            f"shard_size is {self.shard_size}: a shard needs 1 or more",
+        )
         require(self.workers >= 0, f"workers is {self.workers}: give 0 (one per core) or more")
+        require(self.decoders >= 0, f"decoders is {self.decoders}: give 0 (fitting) or more")
+        require(self.timeout > 0, f"timeout is {self.timeout}: give seconds above 0")
+        self._check_place()
+        check_sampling(self.sampling)
+        require(
+            self.only in (None, PIXELS), f"only is {self.only!r}: pixels is the one step to stop at"
+        )
+        require(
+            self.only is None or self.pixels, f"only is {self.only}: add --pixels to store them"
+        )
         require(
             self.clips is None or self.clips >= 1, f"clips is {self.clips}: synth needs 1 or more"
         )
@@ -123,6 +174,26 @@ class ExtractConfig(ReportConfig):
         )
         self.failures_allowed(1)
         check_device(self.device)
+
+    def _check_place(self) -> None:
+        """One place to run at: this machine, or one cluster."""
+        attached = [name for name in ("scheduler", "scheduler_file") if getattr(self, name)]
+        require(
+            len(attached) < 2,
+            "scheduler and scheduler_file are both given: one of them names the cluster",
+        )
+        require(
+            not (attached and (self.gpus is not None or self.workers)),
+            f"{', '.join(attached)} names a cluster, which has its own workers: "
+            "leave out gpus and workers",
+        )
+        if self.gpus is not None:
+            check_list("gpus", self.gpus)
+            require(min(self.gpus) >= 0, f"gpus are {self.gpus}: a GPU has a number from 0 on")
+            require(
+                self.device in ("auto", "cuda"),
+                f"gpus are {self.gpus} and device is {self.device}: give one of them",
+            )
 
     @property
     def num_clips(self) -> int:
@@ -430,6 +501,15 @@ def check_device(device: str) -> None:
     require(
         re.fullmatch(r"auto|cpu|cuda(:\d+)?", device) is not None,
         f"device is {device!r}: give auto, cpu, cuda or cuda:N",
+    )
+
+
+def check_sampling(policy: str) -> None:
+    """Refuse what is no way to choose frames."""
+    rate = re.fullmatch(r"fps:(\d+(?:\.\d+)?)", policy)
+    require(
+        policy == "uniform" or (rate is not None and 0 < float(rate[1]) <= MOST_FPS),
+        f"sampling is {policy!r}: give uniform, or fps:N with N up to {MOST_FPS}",
     )
 
 

@@ -13,7 +13,7 @@ from vidret.pipelines.config.settings import Config
 from vidret.pipelines.display.progress import clock_text
 from vidret.pipelines.display.tables import Rendered, Table, mean_std
 from vidret.pipelines.evaluate import EvaluateReport, Setting
-from vidret.pipelines.extract import ExtractReport
+from vidret.pipelines.extraction.report import ExtractReport
 from vidret.pipelines.finetune import FinetuneReport
 from vidret.pipelines.search import Hit, SearchReport
 from vidret.pipelines.train_heads import TrainReport
@@ -24,6 +24,7 @@ from vidret.pipelines.training.tuning import learning_encoders, origin_of
 METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
 DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
 LISTED_FAILURES = 10
+LISTED_PARTIAL = 5
 STAGE_HEADS = {VIDEO_TEXT: "the video head and the temperature", AUDIO: "the sound head"}
 ENCODER_NAMES = {
     "visual": "CLIP's image tower",
@@ -36,20 +37,62 @@ def render_extract(report: ExtractReport) -> Rendered:
     """What is in the cache, what failed, where to look."""
     lines = [f"{report.dataset}: {report.videos:,} videos, {report.captions:,} captions"]
     if report.dry_run:
-        return "\n".join([*lines, f"to do: {report.to_do:,} videos -> {report.folder}"])
+        return "\n".join([*lines, *_preview_lines(report)])
     done = report.videos - len(report.failures)
+    what = "videos" if report.only is None else f"{report.only} of videos"
     lines.append(
-        f"in the cache: {done:,} videos ({report.to_do:,} tried in this run), "
+        f"in the cache: {done:,} {what} ({_effort(report)}), "
         f"{len(report.failures):,} failed, {report.bytes / 1e6:,.1f} MB -> {report.folder}"
     )
     lines.append("sound: " + _sound_line(report.sound))
-    if done and not report.sound[AudioState.OK]:
+    if report.partial:
+        names = ", ".join(report.partial[:LISTED_PARTIAL])
+        more = ", ..." if len(report.partial) > LISTED_PARTIAL else ""
+        lines.append(
+            f"in part: {len(report.partial):,} damaged files gave what they had: {names}{more}"
+        )
+    if report.removed:
+        lines.append(
+            f"gone: {report.removed:,} videos and captions are no longer in the dataset; their "
+            "features stay until `vidret cache gc`"
+        )
+    if report.advice:
+        lines.append(report.advice)
+    if report.only is not None:
+        lines.append("encode them with the same command without --only")
+    if done and report.only is None and not report.sound[AudioState.OK]:
         lines.append("! no video carries sound: a head for sound would have nothing to learn")
     lines += [f"failed: {one.id}: {one.reason}" for one in report.failures[:LISTED_FAILURES]]
     if len(report.failures) > LISTED_FAILURES:
         rest = len(report.failures) - LISTED_FAILURES
         lines.append(f"... and {rest:,} more in {report.folder / 'failures.md'}")
     return "\n".join([*lines, *(f"note: {note}" for note in report.notes)])
+
+
+def _effort(report: ExtractReport) -> str:
+    """What this run had to do for it."""
+    same = report.to_do - report.encoded
+    if not report.to_do or report.only is not None or same <= 0:
+        return f"{report.to_do:,} tried in this run"
+    return f"{report.encoded:,} tried in this run, {same:,} recognised"
+
+
+def _preview_lines(report: ExtractReport) -> list[str]:
+    """What a dry run says."""
+    lines = [f"to do: {report.to_do:,} videos -> {report.folder}"]
+    told = report.estimate
+    if told is None:
+        return lines
+    lines.append(f"disk: about {told.disk / 1e6:,.1f} MB")
+    if told.seconds is None:
+        lines.append("time: unknown, since none of the videos tried could be decoded")
+    elif told.tried:
+        workers = f"{told.workers} worker{'s' if told.workers > 1 else ''}"
+        lines.append(
+            f"time: about {clock_text(told.seconds)} with {workers}, {told.decoding:.0%} of it "
+            f"decoding (measured on {told.tried} of the videos)"
+        )
+    return lines
 
 
 def render_cache_info(report: CacheInfoReport) -> Rendered:

@@ -1,8 +1,9 @@
-"""The videos of a cache once more, from their files: pictures and sound, kept while they fit."""
+"""The videos of a cache once more: pictures and sound, stored or decoded, kept while they fit."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidret.data.errors import MismatchError, MissingError
+from vidret.data.errors import DamagedError, MismatchError, MissingError
 from vidret.data.features import SplitFeatures
+from vidret.data.manifest import read_manifest
+from vidret.data.pixels.index import PixelIndex, PixelPlace
+from vidret.data.pixels.reader import PixelReader
+from vidret.data.pixels.writer import KIND
 from vidret.data.samples import AudioState
 from vidret.extract.clip import ClipEncoder
 from vidret.extract.decode import decode_video
 from vidret.extract.decoding.files import printable
+from vidret.pipelines.extraction.again import extract_again
 
 MOST_THREADS = 8
 
@@ -34,7 +40,10 @@ class Shot:
 
 
 class Footage:
-    """Decodes the videos of a dataset as `vidret extract` did, and keeps what fits into memory.
+    """Gives the pictures and sound of a dataset's videos, and keeps what fits into memory.
+
+    They come from the pixel shards of the cache (`vidret extract --pixels`) where these hold them,
+    else the videos are decoded as `vidret extract` did: the same to the bit either way.
 
     Args:
         clip: says how pictures are prepared.
@@ -42,7 +51,7 @@ class Footage:
         frames: of each video, at most.
         decoder: what reads the files.
         with_sound: keep the sound too.
-        memory: bytes to keep in all; what comes after them is decoded every time.
+        memory: bytes to keep in all; what comes after them is read every time.
     """
 
     def __init__(
@@ -62,18 +71,20 @@ class Footage:
         self.with_sound = with_sound
         self.room = memory
         self.kept: dict[str, Shot] = {}
+        self.stored: dict[Path, PixelIndex] = {}
 
     def fetch(self, features: SplitFeatures, rows: Iterable[int]) -> list[Shot]:
         """The shots of some videos of a split, in their order.
 
         Raises:
+            DamagedError: a pixel shard of the cache is not there, or cannot be read.
             DecodeError: a file can no longer be decoded.
             MismatchError: a file holds other frames or sound than when it was cached.
         """
-        wanted = list(rows)
+        wanted, stored = list(rows), self._stored_of(features.folder)
         absent = [row for row in dict.fromkeys(wanted) if features.paths[row] not in self.kept]
         with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as threads:
-            shots = threads.map(lambda row: self._decode(features, row), absent)
+            shots = threads.map(lambda row: self._shot(features, row, stored), absent)
             fresh = dict(zip((features.paths[row] for row in absent), shots, strict=True))
         for path, shot in fresh.items():
             if shot.bytes <= self.room:
@@ -84,18 +95,52 @@ class Footage:
         ]
 
     def require_files(self, features: SplitFeatures) -> None:
-        """Look whether every video is still where it was.
+        """Look whether every video is stored, or still where it was.
 
         Raises:
-            MissingError: one is not.
+            DamagedError: a pixel shard of the cache is not there, or cannot be read.
+            MissingError: a video is neither stored nor where it was.
         """
-        for path in features.paths:
-            if not (self.root / path).is_file():
+        stored = self._stored_of(features.folder)
+        for row, path in enumerate(features.paths):
+            if _place(features, row, stored) is None and not (self.root / path).is_file():
                 raise MissingError(
                     f"the video {printable(self.root / path)} is not there, and the encoders learn "
                     f"from the videos themselves: put it back below the dataset's folder "
                     f"{printable(self.root)}, or leave out --e2e"
                 )
+
+    def _stored_of(self, folder: Path) -> PixelIndex:
+        """The pixels that a cache lists; looked at once."""
+        if folder not in self.stored:
+            index = PixelIndex()
+            for entry in read_manifest(folder).shards:
+                if entry.kind == KIND:
+                    with _naming_the_remedy(folder / entry.file):
+                        index.add(folder / entry.file, entry.fingerprint)
+            self.stored[folder] = index
+        return self.stored[folder]
+
+    def _shot(self, features: SplitFeatures, row: int, stored: PixelIndex) -> Shot:
+        place = _place(features, row, stored)
+        shot = None if place is None else self._read(features, row, place)
+        return self._decode(features, row) if shot is None else shot
+
+    def _read(self, features: SplitFeatures, row: int, place: PixelPlace) -> Shot | None:
+        """A shot from a pixel shard, or None where that holds other frames, or no sound."""
+        wanted = features.indices[row][features.frame_mask[row]]
+        keep_sound = self.with_sound and features.audio_state[row] is AudioState.OK
+        with _naming_the_remedy(place.path), PixelReader(place.path) as reader:
+            found = reader.indices(place.row)
+            if reader.side != self.clip.pixels.size or not np.isin(wanted, found).all():
+                return None
+            if keep_sound and not reader.num_samples(place.row):
+                return None
+            places = np.searchsorted(found, wanted).tolist()
+            # Of an hour with a picture a second no more is read than is wanted.
+            pictures = [reader.pictures(place.row, each, each + 1) for each in places]
+            sound = torch.from_numpy(reader.sound(place.row)) if keep_sound else None
+        return Shot(pictures=torch.from_numpy(np.concatenate(pictures)), waveform=sound)
 
     def _decode(self, features: SplitFeatures, row: int) -> Shot:
         path = self.root / features.paths[row]
@@ -112,3 +157,18 @@ class Footage:
             pictures=torch.stack([self.clip.prepare(frame) for frame in decoded.frames]),
             waveform=torch.from_numpy(decoded.waveform) if keep_sound else None,
         )
+
+
+def _place(features: SplitFeatures, row: int, stored: PixelIndex) -> PixelPlace | None:
+    return stored.find(features.content_hashes[row], int(features.sizes[row]))
+
+
+@contextmanager
+def _naming_the_remedy(path: Path) -> Iterator[None]:
+    """Say which command makes a pixel shard again that cannot be used."""
+    try:
+        yield
+    except DamagedError as error:
+        what = "is damaged" if path.exists() else "is not there"
+        command = extract_again(path.parent, read_manifest(path.parent), "--pixels")
+        raise DamagedError(f"{path} {what}: make it again with `{command}`") from error

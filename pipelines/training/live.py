@@ -10,9 +10,9 @@ from vidret.data.batches import Texts, Videos
 from vidret.data.errors import DamagedError
 from vidret.data.features import SplitFeatures
 from vidret.extract.clip import ClipEncoder
+from vidret.extract.embedding import batch_sizes
 from vidret.extract.encoders import Encoders
 from vidret.extract.panns import SHORTEST, SoundEncoder
-from vidret.extract.task import FRAMES_PER_BATCH, TEXTS_PER_BATCH
 from vidret.pipelines.training.footage import Footage, Shot
 from vidret.pipelines.training.loop import Split
 
@@ -85,9 +85,10 @@ class LiveSplit:
         texts, videos = self.cached.texts, self.cached.videos
         sentence, words = texts.sentence.clone(), texts.words.clone()
         frames, audio = videos.frames.clone(), videos.audio.clone()
-        videos_per_batch = max(1, FRAMES_PER_BATCH // frames.shape[1])
+        sizes = batch_sizes(frames.device)
+        videos_per_batch = max(1, sizes.pictures // frames.shape[1])
         with torch.no_grad():  # not inference_mode: a stage may train on what comes out
-            for rows in _blocks(len(texts) if TEXT in self.live else 0, TEXTS_PER_BATCH, frames):
+            for rows in _blocks(len(texts) if TEXT in self.live else 0, sizes.texts, frames):
                 some = self.texts(rows)
                 sentence[rows] = _as_stored(some.sentence)
                 words[rows, : some.words.shape[1]] = _as_stored(some.words)

@@ -15,10 +15,11 @@ from vidret.data.errors import DamagedError, MismatchError
 from vidret.data.features import SplitFeatures
 from vidret.data.fingerprint import require_fingerprint
 from vidret.data.publish import publish
-from vidret.extract.clip import hash_file, load_clip
+from vidret.extract.clip import load_clip
 from vidret.extract.decode import decoder_version
 from vidret.extract.encoders import Encoders, pick_device
 from vidret.extract.panns import load_sound
+from vidret.extract.weights.files import hash_file
 from vidret.heads.loss import info_nce
 from vidret.heads.retriever import Retriever
 from vidret.pipelines.config.settings import FinetuneConfig

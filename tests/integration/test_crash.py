@@ -15,7 +15,7 @@ from making.processes import (
     wait_until,
 )
 
-from vidret.data.cache import verify_cache
+from vidret.data.check import verify_cache
 from vidret.data.manifest import MANIFEST
 
 EXTRACT = ("extract", "--clips", "54")

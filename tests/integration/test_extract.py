@@ -10,7 +10,9 @@ import torch
 from click.testing import CliRunner
 from making.clips import draw_clip
 
-from vidret.data.cache import FeatureCache, cache_lock, verify_cache
+from vidret.data.cache import FeatureCache
+from vidret.data.check import verify_cache
+from vidret.data.locks import cache_lock
 from vidret.data.samples import AudioState
 from vidret.extract.decode import decode_video
 from vidret.extract.encoders import EncoderSpec, load_encoders

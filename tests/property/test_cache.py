@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from making.caches import AUDIO_DIM, DIM, a_fingerprint
 
-from vidret.data.cache import FeatureCache, verify_cache
+from vidret.data.cache import FeatureCache
+from vidret.data.check import verify_cache
+from vidret.data.hdf5 import read_shard_entry
 from vidret.data.manifest import Manifest, SplitCount, write_manifest
 from vidret.data.samples import AudioState, Failure, TextEmbeddings, VideoEmbeddings
-from vidret.data.shards import read_shard_entry, write_caption_shard, write_video_shard
+from vidret.data.shards import write_caption_shard, write_video_shard
 
 SPLITS = ("train", "val", "test")
 FEW = settings(max_examples=10, deadline=None)

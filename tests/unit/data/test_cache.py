@@ -12,19 +12,14 @@ import numpy as np
 import pytest
 from making.caches import a_caption, a_failure, a_video, flip_a_bit, write_toy_cache
 
-from vidret.data.cache import (
-    Coverage,
-    FeatureCache,
-    cache_lock,
-    find_caches,
-    newest_cache,
-    repair_cache,
-    verify_cache,
-)
+from vidret.data.cache import Coverage, FeatureCache, find_caches, newest_cache
+from vidret.data.check import repair_cache, verify_cache
 from vidret.data.errors import ConfigError, DamagedError, MissingError
+from vidret.data.hdf5 import open_shard
+from vidret.data.locks import cache_lock
 from vidret.data.manifest import MANIFEST, read_manifest, write_manifest
 from vidret.data.samples import AudioState
-from vidret.data.shards import open_shard, write_caption_shard, write_video_shard
+from vidret.data.shards import write_caption_shard, write_video_shard
 
 VIEWS = ["ram", "mapped", "lazy"]
 RELEASED = Path(__file__).parents[2] / "data" / "cache-format-1"
@@ -32,7 +27,7 @@ RELEASED = Path(__file__).parents[2] / "data" / "cache-format-1"
 LOCK_HOLDER = """
 import sys
 from pathlib import Path
-from vidret.data.cache import cache_lock
+from vidret.data.locks import cache_lock
 with cache_lock(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.read()

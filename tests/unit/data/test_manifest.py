@@ -5,8 +5,9 @@ import pytest
 from making.caches import a_fingerprint
 
 from vidret.data.errors import DamagedError, MismatchError, MissingError
+from vidret.data.fingerprint import FORMAT
+from vidret.data.hdf5 import ShardEntry
 from vidret.data.manifest import MANIFEST, Manifest, SplitCount, read_manifest, write_manifest
-from vidret.data.shards import ShardEntry
 
 
 def an_entry(file: str) -> ShardEntry:
@@ -69,8 +70,9 @@ def test_a_folder_without_a_manifest_is_no_cache(tmp_path, name):
 
 
 def test_a_manifest_of_a_newer_format_is_refused_as_such(tmp_path):
-    (tmp_path / MANIFEST).write_text('{"format": 2, "colour": "red"}')
-    with pytest.raises(MismatchError, match=r"manifest\.json has format 2"):
+    newer = {"format": FORMAT + 1, "colour": "red"}
+    (tmp_path / MANIFEST).write_text(json.dumps(newer))
+    with pytest.raises(MismatchError, match=rf"manifest\.json has format {FORMAT + 1}"):
         read_manifest(tmp_path)
 
 

@@ -51,7 +51,7 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path):
 
 def test_what_the_system_says_is_passed_on_with_the_way_out(tmp_path):
     with (
-        pytest.raises(MissingError, match=r"cannot write to .*a\.json: No space left.*--work"),
+        pytest.raises(MissingError, match=r"no room for .*a\.json \(No space left.*--work"),
         publish(tmp_path / "a.json"),
     ):
         raise OSError(28, "No space left on device")

@@ -10,11 +10,12 @@ import pytest
 from making.caches import a_caption, a_failure, a_video
 
 from vidret.data.errors import DamagedError, EncodeError, MismatchError, MissingError
+from vidret.data.fingerprint import FORMAT
+from vidret.data.hdf5 import read_shard_entry
 from vidret.data.samples import AudioState, Failure
 from vidret.data.shards import (
     read_caption_table,
     read_failures,
-    read_shard_entry,
     read_video_table,
     write_caption_shard,
     write_video_shard,
@@ -192,8 +193,8 @@ def test_a_shard_of_a_newer_format_is_refused_as_such(tmp_path):
     path = tmp_path / "videos.h5"
     write_video_shard(path, two_videos(), [], "abc")
     with h5py.File(path, "a") as shard:
-        shard.attrs["format"] = 2
-    with pytest.raises(MismatchError, match="has format 2"):
+        shard.attrs["format"] = FORMAT + 1
+    with pytest.raises(MismatchError, match=f"has format {FORMAT + 1}"):
         read_video_table(path)
 
 

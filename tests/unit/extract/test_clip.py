@@ -14,7 +14,9 @@ from torchvision.transforms import v2
 from vidret.data.errors import ConfigError, MissingError
 from vidret.data.synth.film import frames_of
 from vidret.data.synth.script import write_script
-from vidret.extract.clip import hash_file, load_clip, missing_weights
+from vidret.extract.clip import load_clip
+from vidret.extract.weights.files import hash_file
+from vidret.extract.weights.missing import missing_weights
 
 CONFIG = {
     "embed_dim": 16,

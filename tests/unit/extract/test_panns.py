@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from vidret.data.errors import ConfigError, MissingError
 from vidret.data.synth.sounds import make_sound
-from vidret.extract.clip import hash_file
 from vidret.extract.panns import SHORTEST, WINDOW, cnn14, cut_windows, load_sound, missing_weights
+from vidret.extract.weights.files import hash_file
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,14 @@ from safetensors.torch import load_file
 
 from vidret.data.cache import FeatureCache
 from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
-from vidret.extract.clip import hash_file, load_clip
+from vidret.extract.clip import load_clip
 from vidret.extract.panns import load_sound
+from vidret.extract.weights.files import hash_file
 from vidret.pipelines.config.settings import EvaluateConfig, FinetuneConfig, TrainConfig
 from vidret.pipelines.display.render import render_finetune
 from vidret.pipelines.evaluate import run_evaluate
-from vidret.pipelines.finetune import _dataset_options, run_finetune
+from vidret.pipelines.extraction.again import dataset_options
+from vidret.pipelines.finetune import run_finetune
 from vidret.pipelines.train_heads import run_train
 from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT, fit_learner, fit_stage
 from vidret.pipelines.training.runs import (
@@ -488,7 +490,7 @@ def test_the_report_says_what_learned_and_what_it_gave(tuned):
     ],
 )
 def test_the_command_that_encodes_anew_names_the_dataset(dataset, options):
-    assert _dataset_options(dataset, "/clips") == options
+    assert dataset_options(dataset, "/clips") == options
 
 
 @pytest.mark.parametrize(
