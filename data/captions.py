@@ -182,7 +182,7 @@ def _odd_keys(values: object) -> str:
     if absent := [name for name in REQUIRED if name not in values]:
         return f": it has no {' and no '.join(absent)}"
     odd = next(name for name in values if name not in FIELDS)
-    close = get_close_matches(odd, FIELDS, n=1)
+    close = get_close_matches(odd, FIELDS, n=1, cutoff=0.7)
     return f": it has {odd!r:.100}, {f'did you mean {close[0]!r}?' if close else 'take it out'}"
 
 
@@ -229,7 +229,7 @@ def _columns(header: list[str], where: str, divider: str) -> dict[str, int]:
     for number, name in enumerate(names, start=1):
         place = f"{where}, column {number}"
         if name not in FIELDS:
-            close = get_close_matches(name, FIELDS, n=1)
+            close = get_close_matches(name, FIELDS, n=1, cutoff=0.7)
             hint = f"did you mean {close[0]}?" if close else "take it out"
             raise ConfigError(f"{place} is named {name!r}, not {', '.join(FIELDS)}: {hint}")
         if name in names[: number - 1]:

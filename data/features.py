@@ -28,6 +28,16 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DenseRows:
+    """All frames of a fixed rate: video `n` has the rows `offsets[n]` to `offsets[n + 1]`."""
+
+    values: Rows
+    offsets: NDArray[np.int64]
+    times: NDArray[np.float64]
+    indices: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SplitFeatures:
     """One split of a cache: a row a video, a row a caption, words ragged.
 
@@ -40,6 +50,7 @@ class SplitFeatures:
         words: caption `n` has the rows `word_offsets[n]` to `word_offsets[n + 1]`; likewise
             `tokens`.
         dropped_captions: captions left out because their video is not in the cache.
+        dense: the frames at a fixed rate that `frames` were taken from, or None.
         projections: still to be applied to the features; None where they are projected already.
     """
 
@@ -67,6 +78,7 @@ class SplitFeatures:
     words: Rows
     word_offsets: NDArray[np.int64]
     dropped_captions: int
+    dense: DenseRows | None = None
     projections: Projections | None = None
 
     def videos_tensors(self) -> "vidret.data.batches.Videos":
@@ -199,7 +211,30 @@ def _videos(
         "indices": _widen([table.indices for table in tables], length, np.int64)[kept],
         "audio": chosen_rows([table.audio for table in tables], kept, audio_shape, view),
         "audio_state": _pick([table.audio_state for table in tables], kept),
+        "dense": _dense(tables, kept, fingerprint.frame_dim, view),
     }
+
+
+def _dense(
+    tables: Sequence[VideoTable], kept: NDArray[np.int64], dim: int, view: View
+) -> DenseRows | None:
+    """The dense frames of some videos; a video without any has no rows."""
+    found = [table.dense for table in tables if table.dense is not None]
+    if not found:
+        return None
+    offsets = _offsets(
+        [
+            np.zeros(len(table.ids) + 1, np.int64) if table.dense is None else table.dense.offsets
+            for table in tables
+        ]
+    )
+    rows, new_offsets = ragged_rows(offsets, kept)
+    return DenseRows(
+        values=chosen_rows([dense.values for dense in found], rows, (dim,), view),
+        offsets=new_offsets,
+        times=_join([dense.times for dense in found], np.float64)[rows],
+        indices=_join([dense.indices for dense in found], np.int64)[rows],
+    )
 
 
 def _captions(

@@ -68,12 +68,7 @@ def holds_text(path: str | os.PathLike[str]) -> bool:
         OSError: it cannot be opened or read.
     """
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (paths of a walk are plain strings)
-        head = file.read(HEAD) or b""
-    try:
-        text = getincrementaldecoder("utf-8")().decode(head, final=len(head) < HEAD)
-    except UnicodeDecodeError:
-        return False
-    return bool(text) and all(sign >= " " or sign in "\t\n\f\r" for sign in text)
+        return _is_text(file.read(HEAD) or b"")
 
 
 def _begins_as_video(head: bytes) -> bool:
@@ -86,8 +81,17 @@ def _begins_as_video(head: bytes) -> bool:
         or MXF in head
         or _is_dv(head)
         or _is_mpeg(head)
-        or any(_is_transport_stream(head, size) for size in (188, 192, 204))
+        or (any(_has_packets(head, size) for size in (188, 192, 204)) and not _is_text(head))
     )
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether these bytes are UTF-8 without the signs that no text has."""
+    try:
+        text = getincrementaldecoder("utf-8")().decode(head, final=len(head) < HEAD)
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(sign >= " " or sign in "\t\n\f\r" for sign in text)
 
 
 def _is_dv(head: bytes) -> bool:
@@ -104,8 +108,11 @@ def _is_mpeg(head: bytes) -> bool:
     return pack or pictures
 
 
-def _is_transport_stream(head: bytes, size: int) -> bool:
-    """Packets of one size, each with its sign at the front; a recording may begin within one."""
+def _has_packets(head: bytes, size: int) -> bool:
+    """A transport stream: packets of one size, each with its sign at the front.
+
+    A recording may begin within a packet, and a text whose lines are all alike looks the same.
+    """
     start = head.find(b"\x47", 0, size)
     while start >= 0:
         signs = range(start, len(head) - 3, size)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +23,7 @@ from vidret.extract.projection import (
 )
 from vidret.extract.tokens import Marks, load_tokenizer, marks_of, word_ids
 from vidret.extract.weights.files import UNREADABLE, first_words, read_weights
-from vidret.extract.weights.fitting import as_open_clip, fill
+from vidret.extract.weights.fitting import as_open_clip, build_clip, fill
 
 if TYPE_CHECKING:
     from vidret.extract.weights.backbones import Backbone
@@ -329,14 +328,11 @@ def _from_hub(backbone: "Backbone") -> nn.Module:
 
 
 def _build(backbone: "Backbone") -> nn.Module:
-    """The model with random weights; nothing is fetched for its towers."""
+    """The model with random weights, which knows how it wants its pictures."""
     import open_clip
     from open_clip.transform import PreprocessCfg
 
-    architecture = deepcopy(backbone.architecture)
-    architecture["vision_cfg"]["timm_model_pretrained"] = False
-    custom = architecture.pop("custom_text", False)
-    model = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**architecture)
+    model: Any = build_clip(backbone.architecture)
     wanted = asdict(PreprocessCfg()) | {"size": model.visual.image_size} | backbone.preprocess
     open_clip.factory.set_model_preprocess_cfg(model, wanted)
     return model

@@ -10,6 +10,9 @@
   at most. `av` cuts it whichever FFmpeg it carries, `ffmpeg` only where the binary does.
 * `partial` says what each tool complained of, and a damaged picture may come out without complaint.
 
+`torchcodec` and `nvdec` give the same frames, times and sound; their colours differ where
+`decoding/with_torchcodec.py` says so.
+
 A process that decodes with `av` imports little: neither torch nor the other decoders.
 """
 
@@ -93,6 +96,18 @@ def _with_ffmpeg(path: Path, sampling: Sampling) -> Iterator[Event]:
     return events_of_ffmpeg(path, sampling)
 
 
+def _with_torchcodec(path: Path, sampling: Sampling) -> Iterator[Event]:
+    from vidret.extract.decoding.with_torchcodec import events_of_torchcodec
+
+    return events_of_torchcodec(path, sampling, "cpu")
+
+
+def _with_nvdec(path: Path, sampling: Sampling) -> Iterator[Event]:
+    from vidret.extract.decoding.with_torchcodec import events_of_torchcodec
+
+    return events_of_torchcodec(path, sampling, "cuda")
+
+
 def _av_version() -> str:
     from vidret.extract.decoding.with_av import av_version
 
@@ -105,14 +120,30 @@ def _ffmpeg_version() -> str:
     return ffmpeg_version()
 
 
+def _torchcodec_version() -> str:
+    from vidret.extract.decoding.with_torchcodec import torchcodec_version
+
+    return torchcodec_version("cpu")
+
+
+def _nvdec_version() -> str:
+    from vidret.extract.decoding.with_torchcodec import torchcodec_version
+
+    return torchcodec_version("cuda")
+
+
 DECODERS: dict[str, Callable[[Path, Sampling], Iterator[Event]]] = {
     "av": _with_av,
     "ffmpeg": _with_ffmpeg,
+    "torchcodec": _with_torchcodec,
+    "nvdec": _with_nvdec,
 }
 
 VERSIONS: dict[str, Callable[[], str]] = {
     "av": _av_version,
     "ffmpeg": _ffmpeg_version,
+    "torchcodec": _torchcodec_version,
+    "nvdec": _nvdec_version,
 }
 
 
@@ -127,21 +158,22 @@ def _collect(events: Iterable[Event]) -> DecodedVideo:
     heard: list[NDArray[np.float32]] = []
     for event in events:
         match event:
-            case SoundPart():
-                heard.append(event.samples)
-            case Picture():
-                pictures.append(event.image)
+            case SoundPart(samples):
+                heard.append(samples)
+            case Picture(image):
+                pictures.append(image)
             case Again():
                 pictures.clear()
-            case Ended():
-                facts = event.facts
-    return DecodedVideo(
-        frames=tuple(pictures),
-        times=facts.times,
-        indices=facts.indices,
-        num_frames=facts.num_frames,
-        duration=facts.duration,
-        waveform=np.concatenate(heard) if facts.audio_state is AudioState.OK else None,
-        audio_state=facts.audio_state,
-        partial=facts.partial,
-    )
+            case Ended(facts):
+                has_sound = facts.audio_state is AudioState.OK
+                return DecodedVideo(
+                    frames=tuple(pictures),
+                    times=facts.times,
+                    indices=facts.indices,
+                    num_frames=facts.num_frames,
+                    duration=facts.duration,
+                    waveform=np.concatenate(heard) if has_sound else None,
+                    audio_state=facts.audio_state,
+                    partial=facts.partial,
+                )
+    raise AssertionError("a decoder told no end")

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import pickle
 import sys
 from functools import cache
 from pathlib import Path
@@ -17,7 +16,17 @@ from vidret.data.errors import ConfigError, MissingError
 from vidret.extract.decoding.sound import SAMPLE_RATE
 from vidret.extract.tiny.sound import EMBEDDING, TinySound
 from vidret.extract.tiny.weights import TINY_FOLDER, verify_weights
-from vidret.extract.weights.files import first_words, hash_file, wants_to_run_code
+from vidret.extract.weights.cnn14 import CNN14_FILE
+from vidret.extract.weights.files import (
+    UNREADABLE,
+    Form,
+    digest_of,
+    first_words,
+    hash_file,
+    read_weights,
+    wants_to_run_code,
+)
+from vidret.extract.weights.fitting import fill
 
 TINY, NONE, CNN14 = "tiny", "none", "Cnn14"
 WINDOW = 10 * SAMPLE_RATE
@@ -112,34 +121,44 @@ def _load_tiny(path: Path | None, device: torch.device | str) -> SoundEncoder:
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The weights in a file of the form that PANN published, whichever model's they are."""
+    """The weights in a file of a form that Cnn14's come in, whichever model's they are."""
+    _check_published(path)
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)["model"]
-        named = {name: tensor for name, tensor in weights.items() if tensor.shape is not None}
+        file = read_weights(path)
     except FileNotFoundError as error:
         raise MissingError(f"{path} is not there: give the file of Cnn14's weights") from error
-    except pickle.UnpicklingError as error:
+    except UNREADABLE as error:
         raise MissingError(_refusal(path, error)) from error
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
-        raise MissingError(
-            f"{path} is no checkpoint of Cnn14 ({first_words(error)}): get it again"
-        ) from error
-    return named
+    if file.form not in (Form.PANN, Form.SAFETENSORS):
+        raise MissingError(f"{path} is no checkpoint of Cnn14 (it is a {file.form}): get it again")
+    return file.tensors
+
+
+def _check_published(path: Path) -> None:
+    """A file that is called like the published one must be it, to the byte."""
+    published = CNN14_FILE
+    if path.name == published.file and path.is_file():
+        digest = digest_of(path, published.algorithm)
+        if digest != published.digest:
+            raise MissingError(
+                f"{path} is not the published file of that name ({published.algorithm} is "
+                f"{digest}, published is {published.digest}): get it again, or rename your own"
+            )
 
 
 def _fill(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    expected = model.state_dict()
-    wrong = sorted(weights.keys() ^ expected.keys()) or [
-        name for name, tensor in expected.items() if weights[name].shape != tensor.shape
-    ]
-    if wrong:
-        raise MissingError(f"{path} does not fit Cnn14 (first: {wrong[0]}): get it again")
-    model.load_state_dict(weights)
+    try:
+        fill(model, weights)
+    except ValueError as error:
+        raise MissingError(f"{path} does not fit Cnn14 ({error}): get it again") from error
 
 
-def _refusal(path: Path, error: pickle.UnpicklingError) -> str:
+def _refusal(path: Path, error: BaseException) -> str:
     if wants_to_run_code(error):
-        return f"{path} asks to run code while it is read: convert it to plain tensors once"
+        return (
+            f"{path} asks to run code while it is read, so it is not read: get the published file, "
+            "or have whoever made it save plain tensors"
+        )
     return f"{path} is no checkpoint of Cnn14 ({first_words(error)}): get it again"
 
 

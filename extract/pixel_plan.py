@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vidret.data.errors import DamagedError, DecodeError, MismatchError
+from vidret.data.errors import DamagedError, DecodeError, MismatchError, MissingError
 from vidret.data.hdf5 import ShardEntry, read_shard_entry
+from vidret.data.manifest import read_manifest
 from vidret.data.pixels.index import PixelIndex, PixelPlace
 from vidret.data.pixels.reader import PixelTable, read_pixel_table
 from vidret.data.samples import Dataset, Failure, Video
@@ -87,8 +88,8 @@ def plan_pixels(
         force: make all of them again.
     """
     known = {} if force else _by_size(index)
-    if not keep:
-        return PixelPlan(folder=folder, known=known, fresh=force)
+    if not keep:  # those of an earlier run stay what they are
+        return PixelPlan(folder=folder, done=_listed(folder), known=known, fresh=force)
     videos = {video.id: video for video in dataset.videos}
     shards = [*plan.videos, *_shards_of(plan.done, folder, videos)]
     wanted = [
@@ -165,6 +166,17 @@ def _shards_of(
             ids = {*read_video_table(path).ids, *(failure.id for failure in read_failures(path))}
             own = tuple(videos[id_] for id_ in sorted(ids & videos.keys()))
             yield VideoShard(file=entry.file, videos=own)
+
+
+def _listed(folder: Path) -> tuple[ShardEntry, ...]:
+    """The pixel shards that the cache has already."""
+    try:
+        entries = read_manifest(folder).shards
+    except (MissingError, DamagedError, MismatchError):
+        return ()
+    return tuple(
+        entry for entry in entries if entry.kind == "pixel" and (folder / entry.file).exists()
+    )
 
 
 def _made(shard: VideoShard, folder: Path, digest: str) -> ShardEntry | None:

@@ -6,6 +6,7 @@ the numbers that no good shard has, in rising order. All of them but the last ar
 kill, whatever is finished, the rest is cut just as before.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -167,7 +168,7 @@ def _plan_videos(
             file=content.entry.file,
             videos=items,
             stored=() if ask.force else tuple(_stored_videos(content, items, gone, ask.root)),
-            failed=tuple(failure for failure in content.failed if not _must_retry(failure, ask)),
+            failed=tuple(one for one in content.failed if not _is_tried_again(one, content, ask)),
             kept=tuple(row.id for row in content.rows if row.id not in ask.videos),
             kept_from=content.path,
         )
@@ -207,12 +208,13 @@ def _plan_captions(
 
 
 def _has_due_video(content: Content[VideoRow], ask: _Ask) -> bool:
-    return any(
-        _must_retry(failure, ask) for failure in content.failed if failure.id in ask.videos
-    ) or any(_video_is_due(row, content.since, ask) for row in content.rows if row.id in ask.videos)
+    rows = (row for row in content.rows if row.id in ask.videos)
+    return any(_is_tried_again(failure, content, ask) for failure in content.failed) or any(
+        _video_is_due(row, content, ask) for row in rows
+    )
 
 
-def _video_is_due(row: VideoRow, since: int, ask: _Ask) -> bool:
+def _video_is_due(row: VideoRow, content: Content[VideoRow], ask: _Ask) -> bool:
     """Whether a row is, or may be, not what it would be now; a file that is gone changes nothing.
 
     A file that was only touched looks like one that was replaced: the task will tell them apart.
@@ -220,18 +222,19 @@ def _video_is_due(row: VideoRow, since: int, ask: _Ask) -> bool:
     video = ask.videos[row.id]
     if ask.force or (video.split, path_below(ask.root, video.path)) != (row.split, row.path):
         return True
-    try:
-        found = video.path.stat()
-    except (OSError, ValueError):
-        return False
-    return found.st_size != row.size or found.st_mtime_ns > since
+    found = _facts(video.path)
+    return found is not None and (found.st_size != row.size or found.st_mtime_ns > content.since)
 
 
-def _must_retry(failure: Failure, ask: _Ask) -> bool:
+def _is_tried_again(failure: Failure, content: Content[VideoRow], ask: _Ask) -> bool:
+    """Whether that is asked for, or the file is another one since."""
     video = ask.videos.get(failure.id)
-    return video is not None and (
-        ask.force or ask.retry_failed or path_below(ask.root, video.path) != failure.path
-    )
+    if video is None:
+        return False
+    if ask.force or ask.retry_failed or path_below(ask.root, video.path) != failure.path:
+        return True
+    found = _facts(video.path)
+    return found is not None and found.st_mtime_ns > content.since
 
 
 def _caption_is_due(row: CaptionRow, ask: _Ask) -> bool:
@@ -280,11 +283,16 @@ def _moved(
     videos: Iterable[Video], gone: Mapping[int, Sequence[StoredVideo]]
 ) -> Iterator[StoredVideo]:
     for video in videos if gone else ():
-        try:
-            size = video.path.stat().st_size
-        except (OSError, ValueError):
-            continue
-        yield from (replace(stored, id=video.id) for stored in gone.get(size, ()))
+        if found := _facts(video.path):
+            yield from (replace(one, id=video.id) for one in gone.get(found.st_size, ()))
+
+
+def _facts(path: Path) -> os.stat_result | None:
+    """Size and time of a file; None for one that is not there."""
+    try:
+        return path.stat()
+    except (OSError, ValueError):  # ValueError: a zero byte in the name
+        return None
 
 
 def _stored_captions(

@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 IN_FLIGHT_PER_WORKER = 2
-TRIES = 5  # each of them ends after a few dead workers
+DEATHS = 2  # of a worker over a task, before it comes back to us
+TRIES = 3  # that we give it then
 LOOK_AGAIN = 64  # results between two looks at how many workers there are
 CONNECT_SECONDS = 30.0
 SPARE_MEMORY = 2 << 30  # for the system, the page cache and this process
@@ -122,25 +123,26 @@ def run_jobs(
     """
     from distributed import KilledWorker, as_completed
 
-    queue = iter(jobs)
+    queue, offers, ready = iter(jobs), _Offers(client), as_completed()
     waiting: list[Job[Result]] = []
+    suspects: list[tuple[Job[Result], int]] = []
     running: dict[Future[Result], tuple[Job[Result], int]] = {}
     lost: list[Job[Result]] = []
-    offers = _Offers(client)
-    ready = as_completed()
 
-    def submit(job: Job[Result], tries: int = 1) -> None:
-        wanted = offers.resources(job.wants)
-        future = client.submit(job.task, *job.arguments, pure=False, resources=wanted)
-        running[future] = (job, tries)
-        ready.add(future)
+    def next_job() -> tuple[Job[Result], int] | None:
+        job = waiting.pop() if waiting else next(queue, None)
+        if job is not None:
+            return job, 1
+        # One on each worker: Dask counts a death against all tasks that a worker had in hand.
+        return suspects.pop(0) if suspects and len(running) < offers.threads else None
 
     def fill() -> None:
-        while len(running) < offers.limit:
-            job = waiting.pop() if waiting else next(queue, None)
-            if job is None:
-                return
-            submit(job)
+        while len(running) < IN_FLIGHT_PER_WORKER * offers.threads and (found := next_job()):
+            job, tries = found
+            wanted = offers.resources(job.wants)
+            future = client.submit(job.task, *job.arguments, pure=False, resources=wanted)
+            running[future] = (job, tries)
+            ready.add(future)
 
     with _scheduler_stays(client):
         fill()
@@ -152,10 +154,10 @@ def run_jobs(
                 result = future.result()
             except KilledWorker:
                 if tries < TRIES:
-                    submit(job, tries + 1)
+                    suspects.append((job, tries + 1))
                 else:
                     lost.append(job)
-                    fill()
+                fill()
                 continue
             if (following := then(job, result)) is not None:
                 waiting.append(following)
@@ -163,8 +165,8 @@ def run_jobs(
             yield job, result
     if lost:
         raise ItemsFailedError(
-            f"the workers of {len(lost)} tasks died {TRIES} times over, all others are done: look "
-            "for too little memory on the workers, then give the same command again"
+            f"the workers of {len(lost)} tasks died again and again, all others are done: look for "
+            "too little memory on the workers, then give the same command again"
         )
 
 
@@ -215,7 +217,7 @@ class _Offers:
         if self.countdown <= 0:
             self.countdown = LOOK_AGAIN
             self.kinds = _offered(self.client)
-            self.limit = IN_FLIGHT_PER_WORKER * max(1, sum(self.client.nthreads().values()))
+            self.threads = max(1, sum(self.client.nthreads().values()))
 
     def resources(self, wanted: str) -> dict[str, int] | None:
         """What a task asks for: its kind of worker, where there is one."""
@@ -239,6 +241,7 @@ def _local_client(place: Place) -> Iterator["Client"]:
     settings = {
         "distributed.logging.distributed": "critical",
         "distributed.comm.timeouts.connect": "60s",  # two busy cores may start slowly
+        "distributed.scheduler.allowed-failures": DEATHS - 1,
         "distributed.worker.preload": [__name__],  # for `dask_setup` below
     }
     with config.set(settings), _hold_interrupts():

@@ -23,12 +23,16 @@ from vidret.pipelines.config.settings import (
     CONFIGS,
     AblateConfig,
     CacheConfig,
+    CacheExportConfig,
+    CacheGcConfig,
+    ConvertConfig,
     DemoConfig,
     EvaluateConfig,
     ExtractConfig,
     FinetuneConfig,
     SearchConfig,
     TrainConfig,
+    WeightsConfig,
 )
 
 if TYPE_CHECKING:
@@ -224,7 +228,7 @@ def extract(config: ExtractConfig, *, json_progress: bool) -> None:
 )
 @click.pass_context
 def cache(context: click.Context) -> None:
-    """Look at a cache, prove it whole, or repair it."""
+    """Look at a cache, prove it whole, repair it, export it, clear it out."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -264,6 +268,88 @@ def repair(config: CacheConfig) -> None:
     from vidret.pipelines.display.render import render_cache_repair
 
     _publish(run_cache_repair(config), render_cache_repair, as_json=config.json)
+
+
+@cache.command(
+    cls=Command,
+    epilog=examples(
+        "vidret cache export --to features",
+        "vidret cache export --to test-features --split test --format parquet",
+    ),
+)
+@settings(CacheExportConfig)
+@session_options
+def export(config: CacheExportConfig) -> None:
+    """Write the features in files that need no vidret."""
+    from vidret.pipelines.cache import run_cache_export
+    from vidret.pipelines.display.render import render_cache_export
+
+    _publish(run_cache_export(config), render_cache_export, as_json=config.json)
+
+
+@cache.command(
+    cls=Command,
+    epilog=examples("vidret cache gc --dry-run", "vidret cache gc --all --unused"),
+)
+@settings(CacheGcConfig)
+@session_options
+def gc(config: CacheGcConfig) -> None:
+    """Remove what lies in a cache without use."""
+    from vidret.pipelines.cache import run_cache_gc
+    from vidret.pipelines.display.render import render_cache_gc
+
+    _publish(run_cache_gc(config), render_cache_gc, as_json=config.json)
+
+
+@cli.group(
+    cls=Program,
+    invoke_without_command=True,
+    epilog=examples(
+        "vidret weights verify ViT-B-32.pt",
+        "vidret weights convert ViT-B-32.pt vit-b-32-openai.safetensors",
+    ),
+)
+@click.pass_context
+def weights(context: click.Context) -> None:
+    """Say what a file of weights is, or make it safetensors."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@weights.command(
+    "verify",
+    cls=Command,
+    epilog=examples(
+        "vidret weights verify ViT-B-32.pt",
+        "vidret weights verify Cnn14_mAP=0.431.pth --model Cnn14 --json",
+    ),
+)
+@settings(WeightsConfig)
+@session_options
+def verify_weights(config: WeightsConfig) -> None:
+    """Say what a file of weights is, and whether it is whole."""
+    from vidret.pipelines.display.render import render_weights_verify
+    from vidret.pipelines.weights import run_weights_verify
+
+    _publish(run_weights_verify(config), render_weights_verify, as_json=config.json)
+
+
+@weights.command(
+    "convert",
+    cls=Command,
+    epilog=examples(
+        "vidret weights convert ViT-B-32.pt vit-b-32-openai.safetensors",
+        "vidret weights convert epoch_9.pt mine.safetensors --model ViT-B-32-quickgelu",
+    ),
+)
+@settings(ConvertConfig)
+@session_options
+def convert_weights(config: ConvertConfig) -> None:
+    """Write weights as safetensors that say what they are."""
+    from vidret.pipelines.display.render import render_weights_convert
+    from vidret.pipelines.weights import run_weights_convert
+
+    _publish(run_weights_convert(config), render_weights_convert, as_json=config.json)
 
 
 @cli.command(

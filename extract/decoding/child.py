@@ -54,8 +54,11 @@ def _serve(job: Job, answers: int) -> None:
     _allow_seconds(allowed_seconds(job.timeout))
     try:
         check_file(path)  # before the look: a pipe would never end
+        before = _stamp(path)
         write_message(answers, Content(*look_at_content(path)))
         for event in decode_events(path, sampling=job.sampling, decoder=job.decoder):
+            if isinstance(event, Ended):
+                _require_same(path, before)
             _tell(event, job, answers)
     except DecodeError as error:
         write_message(answers, Refused(str(error)))
@@ -71,6 +74,23 @@ def _serve(job: Job, answers: int) -> None:
         words = (str(error).strip() or "no message").splitlines()[0]
         reason = f"cannot be decoded (unexpected {type(error).__name__}: {words}): convert it again"
         write_message(answers, Refused(f"{printable(path)} {reason}"))
+
+
+def _require_same(path: Path, before: tuple[int, ...]) -> None:
+    if _stamp(path) != before:
+        raise DecodeError(
+            f"{printable(path)} changed while it was read: extract it again with --retry-failed "
+            "once it is whole"
+        )
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes when a file is written or replaced; nothing stands for a file that is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _tell(event: Event, job: Job, answers: int) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from array import array
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +19,7 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from vidret.data.samples import VideoFacts
 from vidret.extract.decoding.events import Again, Ended, Event, Opened, Picture, SoundPart
@@ -52,7 +52,7 @@ from vidret.extract.decoding.sound import NO_STREAM, Channels, Listener, Sound
 log = logging.getLogger(__name__)
 
 PADDED_CODECS = frozenset({"aac", "mp3", "mp3float"})
-KINDS = {  # of samples, by FFmpeg's names
+KINDS: dict[str, DTypeLike] = {  # of samples, by FFmpeg's names
     "u8": np.uint8,
     "s16": np.int16,
     "s32": np.int32,
@@ -64,7 +64,7 @@ MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Contents:
+class Contents:
     """What one pass over all packets finds: where the frames are, and the sound."""
 
     container: str
@@ -75,20 +75,37 @@ class _Contents:
     sound: Sound
     damaged: bool
 
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Seconds of every frame, if each packet is one."""
+        return frame_times(self.packets.shown_pts(), self.time_base, self.rate)
+
+
+Images = Iterator[NDArray[np.uint8]]
+# Shows the frames at some positions, and raises BrokenIndexError rather than show a wrong one.
+ShowByIndex = Callable[[Path, InputContainer, Contents, NDArray[np.int64]], Images]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Chosen:
-    """Which frames were shown, and the time stamps of all frames."""
+    """Which frames were shown, the size of the first, and the seconds of all frames."""
 
     indices: NDArray[np.int64]
     times: NDArray[np.float64]
+    width: int
+    height: int
     damaged: bool = False
 
 
 def events_of_av(path: Path, sampling: Sampling) -> Iterator[Event]:
     """Tell of a file with PyAV, whose wheel carries FFmpeg."""
+    return events_by_index(path, sampling, _show_by_index)
+
+
+def events_by_index(path: Path, sampling: Sampling, show: ShowByIndex) -> Iterator[Event]:
+    """Tell of a file; `show` brings the pictures where the packets can be trusted."""
     try:
-        yield from _tell(path, sampling)
+        yield from _tell(path, sampling, show)
     except av.FFmpegError as error:
         raise unreadable(path, _words(error)) from error
 
@@ -99,13 +116,21 @@ def av_version() -> str:
     return f"av {av.__version__}, libavcodec {codec}"
 
 
-def _tell(path: Path, sampling: Sampling) -> Iterator[Event]:
-    painter = _Painter()
+def is_mirrored(path: Path) -> bool:
+    """Whether the first frame says that it is to be shown as in a mirror."""
+    with _open(path) as container:
+        for frame in container.decode(_video_stream(path, container)):
+            a, b, c, d = _display_matrix(frame)
+            return a * d - b * c < 0
+    return False
+
+
+def _tell(path: Path, sampling: Sampling, show: ShowByIndex) -> Iterator[Event]:
     with _open(path) as container:
         stream = _video_stream(path, container)
         yield Opened(max(container.duration or 0, 0) / MICROSECONDS)
         contents = yield from _read_packets(path, container, stream)
-        chosen = yield from _choose_frames(path, container, contents, sampling, painter)
+        chosen = yield from _choose_frames(path, container, contents, sampling, show)
     yield Ended(
         VideoFacts(
             times=chosen.times[chosen.indices],
@@ -113,8 +138,8 @@ def _tell(path: Path, sampling: Sampling) -> Iterator[Event]:
             num_frames=len(chosen.times),
             duration=max(shown_seconds(chosen.times), contents.sound.seconds),
             audio_state=contents.sound.state,
-            width=painter.size[0],
-            height=painter.size[1],
+            width=chosen.width,
+            height=chosen.height,
             codec=contents.codec,
             partial=contents.damaged or chosen.damaged,
         )
@@ -123,7 +148,7 @@ def _tell(path: Path, sampling: Sampling) -> Iterator[Event]:
 
 def _read_packets(
     path: Path, container: InputContainer, video: VideoStream
-) -> Generator[SoundPart, None, _Contents]:
+) -> Generator[SoundPart, None, Contents]:
     """Go over all packets once: note where the frames are, and decode the sound."""
     ear = _Ear(path, container.streams.audio[0]) if container.streams.audio else None
     notes = PacketNotes()
@@ -141,7 +166,7 @@ def _read_packets(
     if ear is not None:
         yield from ear.listener.rest()
         sound = ear.listener.verdict()
-    return _Contents(
+    return Contents(
         container=container.format.name,
         codec=video.codec_context.codec.canonical_name,
         time_base=video.time_base or Fraction(1, 1000),
@@ -182,9 +207,9 @@ class _Ear:
         # Without a copy, which would take a fifth of the time: the frames are small and many.
         kind = KINDS[frame.format.name.removesuffix("p")]
         if frame.format.is_planar:
-            return [np.frombuffer(plane, kind, count) for plane in frame.planes]
+            return [np.frombuffer(cast(bytes, plane), kind, count) for plane in frame.planes]
         num_channels = frame.layout.nb_channels
-        samples = np.frombuffer(frame.planes[0], kind, count * num_channels)
+        samples = np.frombuffer(cast(bytes, frame.planes[0]), kind, count * num_channels)
         return list(samples.reshape(-1, num_channels).T)
 
 
@@ -202,42 +227,34 @@ def _named_end(stream: AudioStream) -> int | None:
 def _choose_frames(
     path: Path,
     container: InputContainer,
-    contents: _Contents,
+    contents: Contents,
     sampling: Sampling,
-    painter: "_Painter",
+    show: ShowByIndex,
 ) -> Generator[Picture | Again, None, _Chosen]:
     """Show the frames by the index where it can be trusted, else by decoding everything."""
-    given = 0
+    size: tuple[int, ...] = ()
     if not contents.damaged and is_trusted(contents.packets, contents.codec, contents.container):
+        times = contents.times
+        indices = sampling.indices(times)
         try:
-            times = _listed_times(contents)
-            indices = sampling.indices(times)
-            for image in _show_by_index(path, container, contents, indices, painter):
+            for image in show(path, container, contents, indices):
+                size = size or image.shape
                 yield Picture(image)
-                given += 1
-            return _Chosen(indices=indices, times=times)
+            return _Chosen(indices=indices, times=times, width=size[1], height=size[0])
         except (BrokenIndexError, av.FFmpegError) as error:
             log.debug("%s is decoded from start to end: %s", printable(path), error)
-    if given:
+    if size:
         yield Again()
-    return (yield from _choose_from_all(path, contents, sampling, painter))
-
-
-def _listed_times(contents: _Contents) -> NDArray[np.float64]:
-    """Seconds of every frame, as the packets have it."""
-    return frame_times(contents.packets.shown_pts(), contents.time_base, contents.rate)
+    return (yield from _choose_from_all(path, contents, sampling))
 
 
 def _show_by_index(
-    path: Path,
-    container: InputContainer,
-    contents: _Contents,
-    indices: NDArray[np.int64],
-    painter: "_Painter",
-) -> Iterator[NDArray[np.uint8]]:
+    path: Path, container: InputContainer, contents: Contents, indices: NDArray[np.int64]
+) -> Images:
     """Decode only what the wanted frames build on."""
     wanted = contents.packets.shown_pts()[indices]
     runs = plan_runs(contents.packets, wanted, contents.container)
+    painter = _Painter()
     if contents.container.startswith(SEEKABLE_FORMATS):
         stream = _video_stream(path, container)
         for run in runs:
@@ -245,13 +262,14 @@ def _show_by_index(
             yield from _show_run(container, stream, run, painter)
         return
     with _open(path) as again:
+        stream = _video_stream(path, again)
         for run in runs:
-            yield from _show_run(again, _video_stream(path, again), run, painter)
+            yield from _show_run(again, stream, run, painter)
 
 
 def _show_run(
     container: InputContainer, stream: VideoStream, run: Run, painter: "_Painter"
-) -> Iterator[NDArray[np.uint8]]:
+) -> Images:
     """Decode the wanted frames of one run, each checked by its pts."""
     wanted, number = frozenset(run.wanted), 0
     for frame in _frames_of_run(container, stream, run, wanted):
@@ -287,18 +305,20 @@ def _is_at_or_before(packet: "Packet[VideoStream]", pts: int) -> bool:
 
 
 def _choose_from_all(
-    path: Path, contents: _Contents, sampling: Sampling, painter: "_Painter"
+    path: Path, contents: Contents, sampling: Sampling
 ) -> Generator[Picture | Again, None, _Chosen]:
     """Decode everything: once if the packets name the right frames, else again with those."""
-    guess = sampling.indices(_listed_times(contents))
-    pts, damaged = array("q"), False
-    taken = frozenset(guess.tolist())
+    guess = sampling.indices(contents.times)
+    taken, painter = frozenset(guess.tolist()), _Painter()
+    pts, size, damaged = array("q"), tuple[int, ...](), False
     for frame in _all_frames(path):
         damaged |= frame is None or frame.is_corrupt
         if frame is None:
             continue
         if len(pts) in taken:
-            yield Picture(painter.paint(frame))
+            image = painter.paint(frame)
+            size = size or image.shape
+            yield Picture(image)
         pts.append(NO_PTS if frame.pts is None else frame.pts)
     if not pts:
         raise unreadable(path, "no frame came out of its packets")
@@ -307,21 +327,24 @@ def _choose_from_all(
     times = frame_times(np.array(pts, np.int64), contents.time_base, contents.rate)
     indices = sampling.indices(times)
     if not np.array_equal(indices, guess):
-        if len(guess) and guess[0] < len(pts):
+        if size:
             yield Again()
-        yield from _show_positions(path, indices, painter)
-    return _Chosen(indices=indices, times=times, damaged=damaged)
+        size = yield from _show_positions(path, indices, painter)
+    return _Chosen(indices=indices, times=times, width=size[1], height=size[0], damaged=damaged)
 
 
 def _show_positions(
     path: Path, indices: NDArray[np.int64], painter: "_Painter"
-) -> Iterator[Picture]:
-    """The frames at some positions of a full decode."""
-    taken = frozenset(indices.tolist())
+) -> Generator[Picture, None, tuple[int, ...]]:
+    """Show the frames at some positions of a full decode; return the shape of the first."""
+    taken, size = frozenset(indices.tolist()), tuple[int, ...]()
     shown = (frame for frame in _all_frames(path) if frame is not None)
     for position, frame in zip(range(indices[-1] + 1), shown, strict=False):
         if position in taken:
-            yield Picture(painter.paint(frame))
+            image = painter.paint(frame)
+            size = size or image.shape
+            yield Picture(image)
+    return size
 
 
 def _all_frames(path: Path) -> Iterator[VideoFrame | None]:
@@ -385,7 +408,6 @@ class _Painter:
     """
 
     def __init__(self) -> None:
-        self.size = (0, 0)  # width and height of the first picture
         self._graph = Graph()
         self._form: tuple[object, ...] = ()
 
@@ -402,10 +424,7 @@ class _Painter:
             self._graph, self._form = _graph_to_rgb(frame), form
         self._graph.vpush(frame)
         image = self._graph.vpull().to_ndarray().astype(np.uint8, copy=False)
-        upright = np.ascontiguousarray(_upright(image, frame))
-        if self.size == (0, 0):
-            self.size = (upright.shape[1], upright.shape[0])
-        return upright
+        return np.ascontiguousarray(_upright(image, frame))
 
 
 def _graph_to_rgb(frame: VideoFrame) -> Graph:
@@ -423,17 +442,23 @@ def _graph_to_rgb(frame: VideoFrame) -> Graph:
 
 
 def _upright(image: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
-    """Turn and mirror as the display matrix says: x' = a x + c y, y' = b x + d y.
+    """Turn and mirror as the display matrix says.
 
     `VideoFrame.rotation` alone would turn a mirrored picture the wrong way.
     """
-    matrix = cast(Mapping[str, Buffer], frame.side_data).get("DISPLAYMATRIX")
-    if matrix is None:
-        return image
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5]
+    a, b, c, d = _display_matrix(frame)
     if abs(a) < abs(b):
         image, a, d = image.swapaxes(0, 1), c, b
     return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+    """The a, b, c, d of x' = a x + c y, y' = b x + d y."""
+    matrix = cast(Mapping[str, Buffer], frame.side_data).get("DISPLAYMATRIX")
+    if matrix is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    return a, b, c, d
 
 
 def _words(error: av.FFmpegError) -> str:

@@ -1,10 +1,29 @@
 """Whether tensors are those of a model: names and shapes, without stretching anything."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+def build_clip(architecture: Mapping[str, Any]) -> nn.Module:
+    """A model of open_clip with random weights; nothing is fetched for its towers."""
+    import open_clip
+
+    parts = deepcopy(dict(architecture))
+    parts["vision_cfg"]["timm_model_pretrained"] = False
+    custom = parts.pop("custom_text", False)
+    model: nn.Module = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**parts)
+    return model
+
+
+def shape_of_clip(architecture: Mapping[str, Any]) -> nn.Module:
+    """The same without any numbers, for its names and shapes: no time and no memory."""
+    with torch.device("meta"):
+        return build_clip(architecture)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

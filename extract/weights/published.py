@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,51 +13,16 @@ from open_clip.pretrained import (
     list_pretrained_tags_by_model,
 )
 
-CNN14 = "Cnn14"
+from vidret.extract.weights.cnn14 import CNN14_FILE, Published
+
 _OPENAI = re.compile(r"/clip/models/([0-9a-f]{64})/")
 _RELEASED = re.compile(r"-([0-9a-f]{8})\.pth?$")  # open_clip's own releases end so
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """A file as its publisher describes it.
-
-    Args:
-        model: the name to ask for: with the activation that the weights were trained with.
-        file: what the publisher calls it.
-        algorithm: of the checksum; so is `digest`, whole or only its beginning.
-        quick_gelu: None where the model has no such choice.
-    """
-
-    model: str
-    tag: str
-    file: str
-    algorithm: str
-    digest: str
-    quick_gelu: bool | None
-
-    @property
-    def title(self) -> str:
-        """The publisher and the file, in a few words."""
-        return f"{self.file} ({self.tag})"
-
-
-# The checksum is the one that Zenodo lists for the file in PANNs' record 3987831 (327,428,481
-# bytes); docs/backbones.md names who else checks against it.
-_CNN14 = Published(
-    model=CNN14,
-    tag="PANNs, Zenodo record 3987831",
-    file="Cnn14_mAP=0.431.pth",
-    algorithm="md5",
-    digest="541141fa2ee191a88f24a3219fff024e",
-    quick_gelu=None,
-)
 
 
 @cache
 def published_files() -> tuple[Published, ...]:
     """Every file whose checksum its publisher gives, from open_clip's own table and from PANN."""
-    return (*dict.fromkeys(_of_open_clip()), _CNN14)
+    return (*dict.fromkeys(_of_open_clip()), CNN14_FILE)
 
 
 def find_by_digest(digests: Mapping[str, str]) -> Published | None:

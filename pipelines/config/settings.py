@@ -438,6 +438,51 @@ class CacheConfig(ReportConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CacheExportConfig(CacheConfig):
+    """Settings of `vidret cache export`."""
+
+    table: ClassVar[str] = "cache-export"
+
+    to: Path | None = setting(None, help="Empty folder to write into.")
+    format: str = setting("npz", help="Format of the files.", choices=("npz", "parquet"))
+    split: str | None = setting(None, help="Split to write; unset writes all.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheGcConfig(CacheConfig):
+    """Settings of `vidret cache gc`."""
+
+    table: ClassVar[str] = "cache-gc"
+
+    all: bool = setting(default=False, help="Go through every cache of the work folder.")
+    unused: bool = setting(
+        default=False, help="Remove caches, too, that no run uses; the newest always stays."
+    )
+    dry_run: bool = setting(default=False, help="Say what would be removed, and remove nothing.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsConfig(ReportConfig):
+    """Settings of `vidret weights verify`."""
+
+    table: ClassVar[str] = "weights"
+
+    file: Path = setting(help="File of weights, in any form they are published in.", argument=True)
+    model: str | None = setting(
+        None, help="Model whose weights it should hold; unset tries those that vidret knows."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertConfig(WeightsConfig):
+    """Settings of `vidret weights convert`."""
+
+    table: ClassVar[str] = "weights-convert"
+
+    out: Path = setting(help="File to write; its name ends in .safetensors.", argument=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DemoConfig(Config):
     """Settings of `vidret demo`; its folder is its own, so that a demo touches nothing else."""
 
@@ -457,6 +502,10 @@ CONFIGS: dict[str, type[Config]] = {
     DemoConfig.table: DemoConfig,
     ExtractConfig.table: ExtractConfig,
     CacheConfig.table: CacheConfig,
+    CacheExportConfig.table: CacheExportConfig,
+    CacheGcConfig.table: CacheGcConfig,
+    WeightsConfig.table: WeightsConfig,
+    ConvertConfig.table: ConvertConfig,
     TrainConfig.table: TrainConfig,
     FinetuneConfig.table: FinetuneConfig,
     EvaluateConfig.table: EvaluateConfig,

@@ -6,9 +6,15 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from vidret.data.manifest import Manifest
 from vidret.data.samples import AudioState
 from vidret.pipelines.ablate import AblateReport
-from vidret.pipelines.cache import CacheCheckReport, CacheInfoReport
+from vidret.pipelines.cache import (
+    CacheCheckReport,
+    CacheExportReport,
+    CacheGcReport,
+    CacheInfoReport,
+)
 from vidret.pipelines.config.settings import Config
 from vidret.pipelines.display.progress import clock_text
 from vidret.pipelines.display.tables import Rendered, Table, mean_std
@@ -20,10 +26,12 @@ from vidret.pipelines.train_heads import TrainReport
 from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT
 from vidret.pipelines.training.runs import Run
 from vidret.pipelines.training.tuning import learning_encoders, origin_of
+from vidret.pipelines.weights import ConvertReport, WeightsReport
 
 METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
 DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
 LISTED_FAILURES = 10
+LISTED_TENSORS = 5
 LISTED_PARTIAL = 5
 STAGE_HEADS = {VIDEO_TEXT: "the video head and the temperature", AUDIO: "the sound head"}
 ENCODER_NAMES = {
@@ -102,12 +110,31 @@ def render_cache_info(report: CacheInfoReport) -> Rendered:
     size = sum(entry.bytes for entry in manifest.shards)
     head = f"{report.folder}\n{state}, {len(manifest.shards):,} shards, {size / 1e6:,.1f} MB"
     rows: tuple[tuple[str | int, ...], ...] = tuple(
-        (split, one.expected, one.found, one.failed, *(one.sound[state] for state in AudioState))
+        (
+            *(split, one.expected, one.found, one.partial, one.failed),
+            *(one.sound[state] for state in AudioState),
+        )
         for split, one in report.coverage.items()
     )
-    columns = ("split", "videos", "found", "failed", *(f"sound {state}" for state in AudioState))
+    states = (f"sound {state}" for state in AudioState)
+    columns = ("split", "videos", "found", "partial", "failed", *states)
     facts = [f"{name:<17}{value}" for name, value in manifest.fingerprint.to_json().items()]
-    return [head, Table(title="", columns=columns, rows=rows), "\n".join(facts)]
+    return [head, Table(title="", columns=columns, rows=rows), "\n".join([*_extras(manifest), *facts])]
+
+
+def _extras(manifest: Manifest) -> list[str]:
+    """What else lies in a cache: pixels, and what the dataset no longer has."""
+    lines, pixels = [], [entry for entry in manifest.shards if entry.kind == "pixel"]
+    if pixels:
+        videos, size = sum(one.items for one in pixels), sum(one.bytes for one in pixels)
+        lines.append(f"pixels of {videos:,} videos, {size / 1e6:,.1f} MB")
+    gone = manifest.removed
+    if gone.videos or gone.captions:
+        lines.append(
+            f"no longer in the dataset: {len(gone.videos):,} videos, {len(gone.captions):,} "
+            "captions (removed for good by `vidret cache gc`)"
+        )
+    return lines
 
 
 def render_cache_verify(report: CacheCheckReport) -> Rendered:
@@ -123,6 +150,71 @@ def render_cache_repair(report: CacheCheckReport) -> Rendered:
         return f"{report.folder} is whole: nothing to repair"
     lines = [f"removed: {problem.file} {problem.what}" for problem in report.problems]
     return "\n".join([*lines, "make it again with the `vidret extract` that made this cache"])
+
+
+def render_cache_export(report: CacheExportReport) -> Rendered:
+    """What was written where."""
+    names = [path.name for path in report.files]
+    return "\n".join([f"{report.folder.name} -> {report.to}", *names])
+
+
+def render_cache_gc(report: CacheGcReport) -> Rendered:
+    """What was of no use, and how much room it took."""
+    if not report.garbage:
+        return "nothing to remove: all of it is in use"
+    verb = "would be freed" if report.dry_run else "freed"
+    lines = [f"{one.path}: {one.what}, {one.bytes / 1e6:,.1f} MB" for one in report.garbage]
+    return "\n".join([*lines, f"{verb}: {report.bytes / 1e6:,.1f} MB"])
+
+
+def render_weights_verify(report: WeightsReport) -> Rendered:
+    """What a file of weights is, a fact a line."""
+    checksums = {
+        "published": f"the published one of {report.publisher}",
+        "other": f"not the published one of {report.publisher}",
+        "unknown": "of the publisher unknown to us",
+    }
+    dtypes = ", ".join(f"{count:,} {name}" for name, count in report.dtypes.items())
+    lines = [
+        str(report.path),
+        f"form        {report.form}, {report.bytes / 1e6:,.1f} MB",
+        f"holds       {report.tensors:,} tensors ({dtypes}), {report.parameters:,} numbers",
+        f"sha256      {report.sha256}",
+        f"checksum    {checksums[report.checksum]}",
+        f"model       {report.model or ' or '.join(report.candidates) or 'none that vidret knows'}",
+    ]
+    if report.activation:
+        lines.append(f"activation  {report.activation}, by {report.activation_source}")
+    else:
+        lines.append("activation  the file does not say; the model's name decides")
+    differing = {
+        "missing": report.missing,
+        "unexpected": report.unexpected,
+        "other shape": report.other_shape,
+        "not finite": report.not_finite,
+    }
+    lines += [f"{kind:<12}{_some(names)}" for kind, names in differing.items() if names]
+    return "\n".join([*lines, "! this file is not good" if report.problem else "this file is good"])
+
+
+def render_weights_convert(report: ConvertReport) -> Rendered:
+    """What was written, and how to use it."""
+    lines = [
+        f"{report.form} -> {report.path}: {report.tensors:,} tensors, {report.bytes / 1e6:,.1f} MB, "
+        "equal to those that were read"
+    ]
+    lines += [f"{key:<22} {value}" for key, value in sorted(report.metadata.items())]
+    if report.spec:
+        lines.append(f"use it as {report.spec}")
+    else:
+        lines.append("its activation is not known: give --model to write down which model it is of")
+    return "\n".join(lines)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - LISTED_TENSORS:,} more" if len(names) > LISTED_TENSORS else ""
+    return ", ".join(names[:LISTED_TENSORS]) + more
 
 
 def render_train(report: TrainReport) -> Rendered:

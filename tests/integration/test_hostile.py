@@ -22,6 +22,7 @@ FRAMES = 4
 SECONDS_TO_END = 10  # for a process that nobody needs any more
 MARK = "HOSTILE_RUN"  # in the environment of every process that a run starts
 COMMAND = ["vidret", "probe", "--frames", str(FRAMES), "--decoder", "av"]
+UTF_8 = "utf-8:strict"  # what the terminal takes where people have a language set
 FACTS = ["- file", "- stage", "- reason", "- reproduce"]  # of each failure, for people
 
 pytestmark = pytest.mark.xdist_group("hostile")
@@ -66,12 +67,12 @@ def extraction(tmp_path_factory):
     videos = home / "videos"
     make_hostile_folder(videos, home / "clips")
     listing = list_folder(videos)
-    environment = clean_environment(**{MARK: uuid4().hex})
+    environment = clean_environment(**{MARK: uuid4().hex}, PYTHONIOENCODING=UTF_8)
     arguments = (
         *("extract", "--dataset", f"folder:{videos}", "--work", str(home / "work")),
         *("--backbone", "tiny", "--audio", "tiny", "--frames", str(FRAMES), "--workers", "2"),
     )
-    result = run_vidret(*arguments, cwd=home, env=environment)
+    result = run_vidret(*arguments, cwd=home, env=environment, errors="surrogateescape")
     (cache,) = (home / "work" / "cache").iterdir()
     rows = dict(row for path in sorted(cache.glob("videos-*.h5")) for row in read_rows(path))
     failures = [json.loads(line) for line in (cache / "failures.jsonl").read_text().splitlines()]

@@ -28,6 +28,8 @@ def events(path, sampling):
         if number == 3 and (once or name.startswith("crash")):
             lives.touch()
             os.kill(os.getpid(), signal.SIGSEGV)
+        if name.startswith("change") and number == 1:
+            path.write_bytes(path.read_bytes() + b"more")
         yield event
 
 decode.DECODERS["av"] = events
@@ -36,6 +38,6 @@ child.main()
 
 
 def spoil_decoders(monkeypatch, folder: Path) -> None:
-    """Files called `hang*`, `spin*`, `greedy*`, `bug*`, `crash*` do that; `once*` crashes once."""
+    """Files called `hang*`, `spin*`, `greedy*`, `bug*`, `crash*`, `change*` do that; `once*` crashes once."""
     program = PROGRAM.format(lives=str(folder / "crashed-once"))
     monkeypatch.setattr(process, "COMMAND", ("-P", "-c", program))

@@ -4,13 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
-from vidret.data.catalog import load_dataset
 from vidret.data.manifest import write_manifest
 from vidret.data.synth.dataset import CAPTIONS_FILE, MINI_FOLDER
-from vidret.extract.encoders import load_encoders
-from vidret.extract.task import TaskSettings, extract_captions, extract_videos
+from vidret.extract.task import extract_captions, extract_videos, store_pixels
 from vidret.pipelines.config.settings import ExtractConfig
-from vidret.pipelines.extract import _manifest, _plan, describe, encoder_spec
+from vidret.pipelines.extract import manifest_of, plan_of, settle, task_settings
 
 CLIPS = {"train": (0, 1, 3, 4, 5, 6, 8, 9, 12, 14, 17), "val": (2, 7, 10, 15)}  # of each kind
 FRAMES = 2
@@ -32,7 +30,7 @@ def copy_clips(folder: Path) -> Path:
     return folder
 
 
-def write_filmed_cache(work: Path, videos: Path, *, backbone="tiny", audio="tiny") -> Path:
+def write_filmed_cache(work: Path, videos: Path, *, backbone="tiny", audio="tiny", **more) -> Path:
     """What `vidret extract` makes of a folder, without a process beside this one."""
     config = ExtractConfig(
         work=work,
@@ -41,21 +39,15 @@ def write_filmed_cache(work: Path, videos: Path, *, backbone="tiny", audio="tiny
         backbone=backbone,
         audio=audio,
         device="cpu",
+        **more,
     )
-    dataset = load_dataset(config.dataset, None)
-    fingerprint = describe(dataset, config, load_encoders(encoder_spec(config)))
-    folder = work / "cache" / f"filmed-{fingerprint.digest}"
-    folder.mkdir(parents=True)
-    settings = TaskSettings(
-        folder=folder,
-        root=dataset.root,
-        frames=FRAMES,
-        decoder=config.decoder,
-        encoders=encoder_spec(config),
-        features_digest=fingerprint.features_digest,
-    )
-    plan = _plan(config, dataset, folder, fingerprint)
-    entries = [extract_videos(shard, settings) for shard in plan.videos]
-    entries += [extract_captions(shard, settings) for shard in plan.captions]
-    write_manifest(folder, _manifest(config, dataset, fingerprint, entries, complete=True))
-    return folder
+    extraction = settle(config)
+    extraction.folder.mkdir(parents=True)
+    plan, pixels = plan_of(extraction)
+    settings = task_settings(extraction)
+    entries = [extract_videos(shard, settings).entry for shard in plan.videos]
+    entries += [store_pixels(shard, settings).entry for shard in pixels.todo]
+    entries += [extract_captions(shard, settings).entry for shard in plan.captions]
+    manifest = manifest_of(extraction, plan, entries, complete=True)
+    write_manifest(extraction.folder, manifest)
+    return extraction.folder

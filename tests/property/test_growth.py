@@ -34,7 +34,7 @@ def apply(growing, change):
     kind, name, *value = change
     path = growing.root / name
     if kind == "put":
-        path.write_text(value[0])
+        growing.put(**{name: value[0]})
     elif kind == "remove":
         path.unlink(missing_ok=True)
     elif kind == "move" and path.exists():
@@ -59,7 +59,7 @@ def found(growing):
     return seen | {failure.id: failure.path for failure in cache.failures()}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(runs, min_size=1, max_size=4))
 def test_a_run_killed_anywhere_and_given_again_equals_one_that_was_not(history):
     with tempfile.TemporaryDirectory() as name:
@@ -77,7 +77,7 @@ def test_a_run_killed_anywhere_and_given_again_equals_one_that_was_not(history):
             assert read_manifest(killed.cache) == read_manifest(quiet.cache)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(runs, min_size=1, max_size=4))
 def test_a_cache_shows_just_what_its_dataset_has(history):
     with tempfile.TemporaryDirectory() as name:

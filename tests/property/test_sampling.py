@@ -2,11 +2,12 @@
 
 from itertools import pairwise
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidret.extract.decoding.frame_index import VideoPacket, plan_runs
-from vidret.extract.decoding.sampling import uniform_indices
+from vidret.extract.decoding.frame_index import KEY, PacketNotes, plan_runs
+from vidret.extract.decoding.sampling import Sampling, parse_sampling, uniform_indices
 
 COUNTS = st.integers(1, 5000)
 WANTED = st.integers(1, 64)
@@ -42,13 +43,47 @@ def exact_middles(num_frames, wanted):
 @given(st.integers(1, 40), st.integers(1, 12), st.data())
 def test_the_runs_of_a_plan_hold_every_wanted_frame_once_and_start_at_a_key(groups, length, data):
     # No B-frames: packets are decoded in the order of showing.
-    packets = [VideoPacket(10 * n, n % length == 0) for n in range(groups * length)]
-    wanted = sorted(data.draw(st.sets(st.sampled_from([p.pts for p in packets]), min_size=1)))
-    runs = plan_runs(packets, wanted, "matroska,webm")
+    stamps = [10 * n for n in range(groups * length)]
+    notes = PacketNotes()
+    for number, pts in enumerate(stamps):
+        notes.add(pts, KEY * (number % length == 0))
+    wanted = sorted(data.draw(st.sets(st.sampled_from(stamps), min_size=1)))
+    runs = plan_runs(notes.index(), np.array(wanted), "matroska,webm")
     assert [pts for run in runs for pts in run.wanted] == wanted
     for run in runs:
-        assert packets[run.start].key
-        assert packets[run.start].pts <= run.wanted[0]
+        assert run.start % (10 * length) == 0
+        assert run.start <= run.wanted[0]
+        assert run.last == run.wanted[-1]
     # Nothing is decoded twice.
     for run, following in pairwise(runs):
-        assert packets[following.start].pts > run.wanted[-1]
+        assert following.start > run.last
+
+
+GAPS = st.lists(st.sampled_from([0.01, 1 / 30, 0.04, 0.25, 0.5, 1.7]), max_size=60)
+RATES = st.sampled_from([0.3, 1.0, 2.0, 5.0, 29.97, 60.0])
+
+
+@given(GAPS, RATES)
+def test_a_rate_takes_what_is_on_screen_in_the_middle_of_each_step(gaps, rate):
+    times = np.concatenate([[0.0], np.cumsum(gaps)])
+    taken = Sampling(12, rate).indices(times).tolist()
+    expected = on_screen(times, rate)
+    assert taken == (expected or [(len(times) - 1) // 2])
+
+
+def on_screen(times, rate):
+    """The same moment by moment, frame by frame."""
+    end = times[-1] * len(times) / (len(times) - 1) if len(times) > 1 else 0.0
+    seen = []
+    step = 0
+    while (step + 0.5) / rate < end:
+        visible = [number for number, time in enumerate(times) if time <= (step + 0.5) / rate]
+        seen += [visible[-1]] if visible[-1] not in seen else []
+        step += 1
+    return seen
+
+
+@given(st.floats(1e-6, 60), st.integers(1, 99))
+def test_a_policy_says_all_that_there_is_to_a_rate(rate, frames):
+    sampling = Sampling(frames, rate)
+    assert parse_sampling(sampling.policy, frames) == sampling

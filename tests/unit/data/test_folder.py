@@ -1,7 +1,11 @@
 import json
 import os
+import socket
+import time
+import unicodedata
 
 import pytest
+from making.clips import draw_clip
 
 from vidret.data.errors import ConfigError, MissingError
 from vidret.data.folder import load_folder
@@ -75,10 +79,122 @@ def test_a_missing_folder_is_missing(tmp_path):
         load_folder(tmp_path / "absent")
 
 
-def test_a_folder_without_videos_is_an_error_that_lists_the_extensions(tmp_path):
-    make(tmp_path, "readme.txt")
-    with pytest.raises(MissingError, match=r"holds no video .*\.mkv, \.mov, \.mp4"):
+def test_a_folder_without_videos_is_an_error_that_says_what_is_there(tmp_path):
+    make(tmp_path, "readme.txt", "a.jpg")
+    with pytest.raises(MissingError, match=r"holds no video, .*\.mov.*, only 2 other files: give"):
         load_folder(tmp_path)
+
+
+def test_a_file_without_extension_or_with_a_foreign_one_is_told_by_its_content(tmp_path):
+    draw_clip(tmp_path / "a.mp4", seconds=0.1, levels=())
+    for name in ("clip", "v1.2", "b.mp3", "c.MP4_", "d.dat"):
+        (tmp_path / name).write_bytes((tmp_path / "a.mp4").read_bytes())
+    dataset = load_folder(tmp_path)
+    assert ids(dataset) == ["a.mp4", "b.mp3", "c.MP4_", "clip", "d.dat", "v1.2"]
+    assert dataset.notes == ()
+
+
+def test_a_file_that_is_named_like_a_video_stays_whatever_it_holds(tmp_path):
+    make(tmp_path, "empty.mp4")
+    (tmp_path / "text.mkv").write_text("a letter")
+    (tmp_path / "page.mov").write_text("<html>404</html>")
+    (tmp_path / "zeros.ts").write_bytes(bytes(9000))
+    (tmp_path / "dangling.avi").symlink_to("absent")
+    (tmp_path / "itself.avi").symlink_to("itself.avi")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    os.mkfifo(tmp_path / "pipe.ts")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket.mp4"))
+    dataset = load_folder(tmp_path)
+    names = ["dangling.avi", "empty.mp4", "itself.avi", "page.mov", "pipe.mp4", "pipe.ts"]
+    assert ids(dataset) == [*names, "socket.mp4", "text.mkv", "zeros.ts"]
+    assert dataset.notes == ()
+
+
+def test_what_is_no_video_is_passed_over_and_counted(tmp_path):
+    make(tmp_path, "a.mp4", "notes.txt", "sub/picture.jpg", "sub/.hidden")
+    (tmp_path / "song.flac").write_bytes(b"fLaC")
+    (tmp_path / "gone").symlink_to("absent")
+    os.mkfifo(tmp_path / "pipe")
+    (note,) = load_folder(tmp_path).notes
+    assert note == "passed over: 5 files that are no videos"
+
+
+def test_a_program_in_typescript_is_no_video(tmp_path):
+    make(tmp_path, "empty.ts")
+    (tmp_path / "main.ts").write_text("export const greeting = 'hé';\n")
+    (tmp_path / "main.mts").write_text("import './main'\n")
+    dataset = load_folder(tmp_path)
+    assert ids(dataset) == ["empty.ts"]
+    assert dataset.notes == ("passed over: 2 files that are no videos",)
+
+
+def test_a_download_that_is_under_way_is_passed_over_by_name(tmp_path):
+    draw_clip(tmp_path / "a.mp4", seconds=0.1, levels=())
+    (tmp_path / "b.tmp").write_bytes((tmp_path / "a.mp4").read_bytes())
+    make(tmp_path, "c.mp4.part", "d.mkv.crdownload", "words.tmp")
+    dataset = load_folder(tmp_path)
+    assert ids(dataset) == ["a.mp4"]
+    assert dataset.notes == (
+        "passed over: 1 file that is no video",
+        "passed over: 3 unfinished downloads (b.tmp ...)",
+    )
+
+
+def test_folders_of_other_programs_are_left_out(tmp_path):
+    make(tmp_path, "a.mp4", "@eaDir/a.mp4/thumb.mp4", "vidret-work/synth/b.mp4", "lost+found/c.mp4")
+    dataset = load_folder(tmp_path)
+    assert ids(dataset) == ["a.mp4"]
+    assert dataset.notes == ()
+
+
+def test_a_folder_that_is_named_like_a_video_is_a_folder(tmp_path):
+    make(tmp_path, "a.mp4/b.mp4")
+    assert ids(load_folder(tmp_path)) == ["a.mp4/b.mp4"]
+
+
+def test_a_link_gives_no_second_name_to_a_folder_below_the_root(tmp_path):
+    make(tmp_path, "z/a.mp4", "z/deep/b.mp4")
+    (tmp_path / "first").symlink_to("z")
+    (tmp_path / "second").symlink_to("z/deep")
+    assert ids(load_folder(tmp_path)) == ["z/a.mp4", "z/deep/b.mp4"]
+
+
+def test_a_link_to_the_folder_above_leads_back_to_nothing_new(tmp_path):
+    make(tmp_path, "root/a.mp4", "b.mp4")
+    (tmp_path / "root" / "up").symlink_to("..")
+    assert ids(load_folder(tmp_path / "root")) == ["a.mp4", "up/b.mp4"]
+
+
+def test_odd_names_are_names(tmp_path):
+    names = ["a\nb.mp4", 'it\'s "c".mp4', "%03d.mp4", os.fsdecode(b"\xff\xfe.mp4"), "e:f.mp4"]
+    make(tmp_path, *names)
+    assert ids(load_folder(tmp_path)) == sorted(names)
+
+
+def test_what_cannot_be_read_is_noted_on_one_line(tmp_path, monkeypatch):
+    make(tmp_path, "a.mp4", *(f"odd\n{number:02}" for number in range(30)))
+
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "open", refuse)  # root may read everything
+    notes = load_folder(tmp_path).notes
+    assert len(notes) == 21
+    assert all("\n" not in note for note in notes)
+    assert notes[-1] == "left out, because it cannot be read: 10 more"
+    assert {note[-18:] for note in notes[:-1]} == {" Permission denied"}
+
+
+@pytest.mark.slow
+def test_a_folder_of_100_000_files_is_listed_in_seconds(tmp_path):
+    for folder in range(100):
+        (tmp_path / str(folder)).mkdir()
+        for number in range(1000):
+            os.close(os.open(tmp_path / str(folder) / f"{number}.mp4", os.O_CREAT))
+    start = time.process_time()
+    assert len(load_folder(tmp_path).videos) == 100_000
+    assert time.process_time() - start < 5
 
 
 def test_captions_belong_to_their_videos_in_the_order_of_the_lines(tmp_path):
@@ -183,3 +299,138 @@ def test_half_a_character_is_refused_with_its_line(tmp_path):
     (tmp_path / "captions.jsonl").write_text('{"video": "a.mp4", "caption": "a \\ud800 dog"}\n')
     with pytest.raises(ConfigError, match=r"captions\.jsonl, line 1: caption is .*no text"):
         load_folder(tmp_path)
+
+
+def test_two_files_of_captions_are_refused_by_name(tmp_path):
+    make(tmp_path, "a.mp4", "captions.csv", "captions.json")
+    with pytest.raises(ConfigError, match=r"holds captions\.csv and captions\.json: keep one"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("captions.jsonl", '{"video": "a.mp4", "caption": "x"}'),
+        ("captions.json", '{"a.mp4": "x"}'),
+        ("Captions.CSV", "video,caption\na.mp4,x\n"),
+        ("captions.tsv", "video\tcaption\na.mp4\tx\n"),
+        ("a.txt", "x\n"),
+        ("a.mp4.txt", "\nx"),
+    ],
+)
+def test_captions_are_found_in_every_form(tmp_path, name, content):
+    make(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / name).write_text(content)
+    dataset = load_folder(tmp_path)
+    assert dataset.captions == (Caption(id="a.mp4#0", video_id="a.mp4", text="x"),)
+    assert dataset.notes == ()
+
+
+def test_captions_lie_in_the_folder_itself_and_not_below(tmp_path):
+    make(tmp_path, "a.mp4", "sub/captions.csv")
+    dataset = load_folder(tmp_path)
+    assert dataset.captions == ()
+    assert dataset.notes == ("passed over: 1 file that is no video",)
+
+
+def test_texts_beside_videos_are_captions_in_the_order_of_the_videos(tmp_path):
+    make(tmp_path, "sub/b.mp4", "a.mp4", "c.mkv")
+    (tmp_path / "sub" / "b.txt").write_text("one\ntwo\n")
+    (tmp_path / "a.mp4.TXT").write_text("three\n")
+    dataset = load_folder(tmp_path)
+    assert [(one.id, one.text) for one in dataset.captions] == [
+        ("a.mp4#0", "three"),
+        ("sub/b.mp4#0", "one"),
+        ("sub/b.mp4#1", "two"),
+    ]
+    assert {video.split for video in dataset.videos} == {"all"}
+
+
+def test_texts_beside_videos_do_not_count_where_a_file_has_the_captions(tmp_path):
+    make(tmp_path, "a.mp4", "b.mp4", "b.txt")
+    (tmp_path / "a.txt").write_text("from the text")
+    (tmp_path / "captions.csv").write_text("video,caption\na.mp4,from the table\n")
+    dataset = load_folder(tmp_path)
+    assert [caption.text for caption in dataset.captions] == ["from the table"]
+    assert dataset.notes == (
+        "passed over: 2 texts beside videos, because captions.csv holds the captions",
+    )
+
+
+def test_a_text_that_could_belong_to_two_videos_is_refused(tmp_path):
+    make(tmp_path, "a.mkv", "a.mp4", "a.txt")
+    with pytest.raises(ConfigError, match=r"a\.txt may belong to a\.mkv or to a\.mp4: name it"):
+        load_folder(tmp_path)
+
+
+def test_two_texts_for_one_video_are_refused(tmp_path):
+    make(tmp_path, "a.mp4", "a.mp4.txt", "a.txt")
+    with pytest.raises(ConfigError, match=r"captions in a\.txt and in a\.mp4\.txt: keep one"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sub/a.mp4", "sub/a", "sub/a.avi", "./sub/a.mp4", "sub\\a.mp4", " sub/a.mp4 ", "{root}/sub/a"],
+)
+def test_a_video_may_be_named_without_or_with_another_extension(tmp_path, name):
+    make(tmp_path, "sub/a.mp4", "a.mkv")
+    write_captions(tmp_path, {"video": name.format(root=tmp_path), "caption": "x", "split": "val"})
+    dataset = load_folder(tmp_path)
+    assert [caption.id for caption in dataset.captions] == ["sub/a.mp4#0"]
+    assert [video.split for video in dataset.videos] == ["all", "val"]
+
+
+def test_captions_that_name_a_video_in_two_ways_are_counted_together(tmp_path):
+    make(tmp_path, "a.mp4")
+    write_captions(tmp_path, {"video": "a", "caption": "x"}, {"video": "a.mp4", "caption": "y"})
+    assert [caption.id for caption in load_folder(tmp_path).captions] == ["a.mp4#0", "a.mp4#1"]
+
+
+def test_accents_are_the_same_however_a_system_stores_them(tmp_path):
+    stored, typed = (unicodedata.normalize(form, "Tür.mp4") for form in ("NFD", "NFC"))
+    make(tmp_path, stored)
+    write_captions(tmp_path, {"video": typed, "caption": "x"})
+    assert [caption.video_id for caption in load_folder(tmp_path).captions] == [stored]
+
+
+def test_a_name_that_fits_two_videos_is_refused_with_both(tmp_path):
+    make(tmp_path, "a.mkv", "a.mp4")
+    (tmp_path / "captions.csv").write_text("caption,video\nx,a.mp4\ny,a\n")
+    with pytest.raises(ConfigError, match=r"line 3, column 2: a may be a\.mkv or a\.mp4: write"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("b.mp4", r"did you mean sub/b\.mp4\?"),
+        ("other/b.mp4", r"did you mean sub/b\.mp4\?"),
+        ("song.mp3", "is there, but neither by its content nor by its name a video"),
+        ("c.mp4.part", "is there, but unfinished"),
+        ("quite another", "paths are relative to the folder"),
+        ("two\nlines", r"no video two\\nlines below"),
+    ],
+)
+def test_a_caption_of_no_video_says_what_is_there(tmp_path, name, hint):
+    make(tmp_path, "sub/b.mp4", "song.mp3", "c.mp4.part")
+    write_captions(tmp_path, {"video": name, "caption": "x"})
+    with pytest.raises(MissingError, match=hint):
+        load_folder(tmp_path)
+
+
+def test_two_splits_in_a_table_are_refused_with_both_places(tmp_path):
+    make(tmp_path, "a.mp4")
+    (tmp_path / "captions.tsv").write_text("video\tcaption\tsplit\na\tx\ttest\na\ty\t\na\tz\tval\n")
+    match = (
+        r"line 4, column 3: a\.mp4 is in split val here and in test above \(.*line 2, column 3\)"
+    )
+    with pytest.raises(ConfigError, match=match):
+        load_folder(tmp_path)
+
+
+def test_a_name_that_is_not_utf8_can_have_captions(tmp_path):
+    name = os.fsdecode(b"caf\xe9.mp4")
+    make(tmp_path, name)
+    write_captions(tmp_path, {"video": name, "caption": "x"})
+    assert [caption.video_id for caption in load_folder(tmp_path).captions] == [name]

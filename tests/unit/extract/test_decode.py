@@ -23,13 +23,12 @@ from oracles.full_decode import all_frames, all_samples
 from vidret.data.errors import ConfigError, DecodeError, MissingError
 from vidret.data.samples import AudioState
 from vidret.extract.decode import (
-    DECODERS,
     SAMPLE_RATE,
     decode_video,
     decoder_version,
     ffmpeg_binary,
 )
-from vidret.extract.decoding import files, with_ffmpeg
+from vidret.extract.decoding import files, with_av, with_ffmpeg
 from vidret.extract.decoding.sampling import uniform_indices
 
 FRAMES = 7
@@ -381,7 +380,7 @@ def test_a_cover_picture_is_no_video(clips, tmp_path, decoder):
 
 @each_decoder
 def test_pictures_that_are_too_large_are_refused(clips, decoder, monkeypatch):
-    for module in (files, *(sys.modules[decode.__module__] for decode in DECODERS.values())):
+    for module in (files, with_av, with_ffmpeg):
         monkeypatch.setattr(module, "MAX_PIXELS", 96 * 64 - 1)
     with pytest.raises(DecodeError, match="shows 96 x 64 pixels, more than 6,143 in all"):
         decode_video(clips / "base.mp4", frames=FRAMES, decoder=decoder)
@@ -444,14 +443,19 @@ def test_a_process_that_hangs_is_killed_at_its_deadline(clips, tmp_path, monkeyp
     assert not _is_running(child)
 
 
+def a_deadline(header):
+    seconds = with_ffmpeg._seconds(header)
+    return with_ffmpeg._Probe(codec="h264", has_audio=False, seconds=seconds).limit
+
+
 def test_the_deadline_grows_with_the_video():
     header = "[info]   Duration: 01:00:10.50, start: 0.000000, bitrate: 288 kb/s"
-    assert with_ffmpeg._limit(header) == pytest.approx(30 + 0.2 * 3610.5)
+    assert a_deadline(header) == pytest.approx(30 + 0.2 * 3610.5)
 
 
 def test_the_deadline_of_an_unknown_or_absurd_length_is_bounded():
     absurd = "[info]   Duration: 99999:00:00.00, start: 0.000000"
-    assert with_ffmpeg._limit("[info]   Duration: N/A") == with_ffmpeg._limit(absurd) == 4350
+    assert a_deadline("[info]   Duration: N/A") == a_deadline(absurd) == 4350
 
 
 def test_ffmpeg_reads_nothing_from_our_standard_input(clips):

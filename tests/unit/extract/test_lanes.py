@@ -88,7 +88,7 @@ def test_no_more_waits_in_memory_than_the_buffer_holds(lanes, monkeypatch):
     monkeypatch.setattr(module, "BUFFER", 5_000)
     held, most = 0, 0
 
-    def source(video, process):
+    def source(_video, _process):
         nonlocal held, most
         yield Start()
         for _ in range(20):
@@ -109,7 +109,7 @@ def test_no_more_waits_in_memory_than_the_buffer_holds(lanes, monkeypatch):
 def test_lanes_are_only_so_many_videos_ahead(lanes):
     begun = []
 
-    def source(video, process):
+    def source(video, _process):
         begun.append(video.id)
         yield Failed(QuarantineError("none"))
 
@@ -149,7 +149,7 @@ def test_a_decoder_that_dies_once_is_given_a_second_try(lanes, folder, tmp_path,
 
 
 def test_an_error_that_is_no_files_fault_ends_the_task(lanes, folder):
-    def source(video, process):
+    def source(_video, _process):
         yield Start()
         raise MissingError("no decoder here")
 

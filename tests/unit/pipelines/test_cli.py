@@ -87,6 +87,8 @@ TABLES = {(table,): table for table in CONFIGS} | {
     ("cache", "info"): "cache",
     ("cache", "verify"): "cache",
     ("cache", "repair"): "cache",
+    ("weights", "verify"): "weights",
+    ("weights", "convert"): "weights-convert",
 }
 
 
@@ -132,7 +134,7 @@ def test_the_version_names_what_a_bug_report_needs():
     assert [part.split()[0] for part in result.stdout.split(", ")] == ["vidret", "python", "torch"]
 
 
-@pytest.mark.parametrize("arguments", [(), ("cache",), ("config",)])
+@pytest.mark.parametrize("arguments", [(), ("cache",), ("config",), ("weights",)])
 def test_a_group_alone_shows_its_help(arguments):
     result = run(*arguments)
     assert (result.exit_code, result.stdout.startswith("Usage: vidret")) == (0, True)

@@ -100,6 +100,7 @@ def test_a_reader_travels_without_its_open_file(path):
         np.testing.assert_array_equal(received.pictures(1, 0, 1), [a_crop(5)])
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # torch has threads; Python 3.12
 def test_a_fork_opens_a_file_of_its_own(path):
     def look():
         before = reader._opened.process

@@ -115,6 +115,12 @@ def test_a_bug_of_the_decoder_is_the_end_of_that_file_alone(process, clip, tmp_p
     assert isinstance(told_by(process, clip)[-1], Ended)
 
 
+def test_a_file_that_is_written_to_meanwhile_is_refused(process, clip, tmp_path, monkeypatch):
+    spoil_decoders(monkeypatch, tmp_path)
+    told = told_by(process, named(clip, tmp_path, "change.mp4"))
+    assert "changed while it was read" in told[-1].reason
+
+
 def test_a_reader_who_leaves_takes_the_process_with_him(process, clip):
     told = process.decode(clip, sampling=Sampling(4), decoder="av")
     next(told)
