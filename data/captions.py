@@ -15,8 +15,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from vidret.data.errors import ConfigError, MissingError
-from vidret.data.listing import printable
 from vidret.data.placed_json import Placed, after_blanks, decode_list, decode_object, decode_one
+from vidret.data.printable import printable
 
 REQUIRED = ("video", "caption")
 FIELDS = (*REQUIRED, "split", "kind")

@@ -15,8 +15,8 @@ from vidret.data.listing import (
     Listing,
     extension_of,
     list_folder,
-    printable,
 )
+from vidret.data.printable import printable
 from vidret.data.samples import Caption, Dataset, Video
 
 SPLIT = "all"

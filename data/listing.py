@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vidret.data.printable import printable
 from vidret.data.signatures import holds_text, holds_video
 
 VIDEO_EXTENSIONS = frozenset(
@@ -101,12 +102,6 @@ def walk(root: Path, unreadable: list[str]) -> Iterator[tuple[str, "os.DirEntry[
 def extension_of(name: str) -> str:
     """The ending of a name in small letters, `.mp4`."""
     return os.path.splitext(name)[1].lower()  # noqa: PTH122  (a Path for each name takes seconds)
-
-
-def printable(path: str | os.PathLike[str]) -> str:
-    """A path for a message of one line, whatever bytes it is made of."""
-    text = os.fspath(path).encode("utf-8", "backslashreplace").decode()
-    return text.replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _entries(folder: str, unreadable: list[str]) -> "list[os.DirEntry[str]]":

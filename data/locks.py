@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vidret.data.errors import MissingError
+from vidret.data.publish import cannot_write
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def cache_lock(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
     try:
         with _locked(handle, folder):
             _remove_parts(folder)
@@ -49,7 +50,7 @@ def _locked(handle: int, folder: Path) -> Iterator[None]:
         raise _is_written_by(folder, holder or "another process") from error
     except OSError as error:
         if error.errno not in _NO_LOCKS:
-            raise _cannot_write(folder, error) from error
+            raise cannot_write(folder, error) from error
         log.info(
             "%s lies on a file system without locks: %s marks its writer instead", folder, OWNED
         )
@@ -60,7 +61,8 @@ def _locked(handle: int, folder: Path) -> Iterator[None]:
         _sign(handle, folder)
         yield
     finally:
-        os.ftruncate(handle, 0)
+        with suppress(OSError):
+            os.ftruncate(handle, 0)
         fcntl.flock(handle, fcntl.LOCK_UN)  # a forked child may still hold the descriptor
 
 
@@ -89,7 +91,7 @@ def _create(path: Path, folder: Path) -> int | None:
     except FileExistsError:
         return None
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
 
 
 def _take_over(path: Path, folder: Path) -> None:
@@ -105,7 +107,7 @@ def _take_over(path: Path, folder: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
     if not _has_died(holder):
         raise MissingError(
             f"{folder} is being written by {holder or 'another process'}: wait until that has "
@@ -137,7 +139,7 @@ def _sign(handle: int, folder: Path) -> None:
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
 
 
 def _remove_parts(folder: Path) -> None:
@@ -145,16 +147,10 @@ def _remove_parts(folder: Path) -> None:
         for part in folder.glob("*.part"):
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
 
 
 def _is_written_by(folder: Path, holder: str) -> MissingError:
     return MissingError(
         f"{folder} is being written by {holder}: wait until that has ended, or stop it"
-    )
-
-
-def _cannot_write(folder: Path, error: OSError) -> MissingError:
-    return MissingError(
-        f"cannot write to {folder}: {error.strerror or error}, choose another with --work"
     )

@@ -26,13 +26,14 @@ def publish(path: Path) -> Iterator[Path]:
         part.replace(path)
         _flush_to_disk(path.parent)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
 
 
-def _cannot_write(path: Path, error: OSError) -> MissingError:
+def cannot_write(path: Path, error: OSError) -> MissingError:
+    """What to say when the system refuses a write, and what to do next."""
     reason = error.strerror or str(error)
     if error.errno in _FULL:
         return MissingError(

@@ -205,7 +205,8 @@ def _free_path(old: Path) -> Path:
 
 def describe_cache(folder: Path) -> Garbage:
     """A whole cache as something to remove."""
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
+    size = sum(path.stat().st_size for path in files)
     return Garbage(path=folder, what="used by no run", bytes=size)
 
 

@@ -92,7 +92,7 @@ class ClipEncoder(nn.Module):
         self.tokenizer: Any = tokenizer
         self.weights = weights
         self.architecture = architecture
-        self.pixels = pixels_of(name, self.model.visual.preprocess_cfg)
+        self.pixels = pixels_of(name, _preprocess_of(model))
         self.marks = marks_of(name, tokenizer)
         _check_text_tower(name, model, self.marks)
         place = next(model.parameters()).device
@@ -350,6 +350,11 @@ def _unknown_words(name: str) -> ConfigError:
         f"{name} reads text in another way than CLIP, and vidret could not tell its words: "
         "choose another model"
     )
+
+
+def _preprocess_of(model: Any) -> Mapping[str, Any]:  # noqa: ANN401 - a CLIP of open_clip
+    preprocess: Mapping[str, Any] = model.visual.preprocess_cfg
+    return preprocess
 
 
 def _text_tower(model: Any) -> Any:  # noqa: ANN401 - a CLIP of open_clip

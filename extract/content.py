@@ -5,7 +5,7 @@ from pathlib import Path
 import xxhash
 
 from vidret.data.errors import DecodeError
-from vidret.extract.decoding.files import printable
+from vidret.data.printable import printable
 
 
 def look_at_content(path: Path) -> tuple[int, str]:

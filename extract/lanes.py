@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidret.data.errors import DecodeError, ItemError, MissingError, VidretError
+from vidret.data.printable import printable
 from vidret.data.samples import Video, VideoFacts
 from vidret.extract.decoding.events import Again, Ended, Event, Opened, Picture, SoundPart
-from vidret.extract.decoding.files import printable
 from vidret.extract.decoding.messages import Content, Refused
 from vidret.extract.decoding.process import DecodingProcess, ProcessDiedError
 from vidret.extract.decoding.sampling import Sampling

@@ -30,6 +30,7 @@ from vidret.pipelines.config.settings import (
     EvaluateConfig,
     ExtractConfig,
     FinetuneConfig,
+    ProbeConfig,
     SearchConfig,
     TrainConfig,
     WeightsConfig,
@@ -221,6 +222,23 @@ def extract(config: ExtractConfig, *, json_progress: bool) -> None:
     _publish(report, render_extract, as_json=config.json)
 
 
+@cli.command(
+    cls=Command,
+    epilog=examples(
+        "vidret probe clip.mp4",
+        "vidret probe clip.mp4 --frames 30 --decoder ffmpeg --json",
+    ),
+)
+@settings(ProbeConfig)
+@session_options
+def probe(config: ProbeConfig) -> None:
+    """Decode one file as extract would, and say what came."""
+    from vidret.pipelines.display.render import render_probe
+    from vidret.pipelines.probe import run_probe
+
+    _publish(run_probe(config), render_probe, as_json=config.json)
+
+
 @cli.group(
     cls=Program,
     invoke_without_command=True,
@@ -228,7 +246,7 @@ def extract(config: ExtractConfig, *, json_progress: bool) -> None:
 )
 @click.pass_context
 def cache(context: click.Context) -> None:
-    """Look at a cache, prove it whole, repair it, export it, clear it out."""
+    """Look at a cache, check, repair, export or clear it."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from vidret.data.errors import DecodeError, VidretError
+from vidret.data.printable import printable
 from vidret.extract.content import look_at_content
 from vidret.extract.decode import decode_events
 from vidret.extract.decoding.deadline import allowed_seconds
 from vidret.extract.decoding.events import Again, Ended, Event, Opened, Picture, SoundPart
-from vidret.extract.decoding.files import check_file, printable
+from vidret.extract.decoding.files import check_file
 from vidret.extract.decoding.messages import (
     ArrayHead,
     Content,

@@ -4,6 +4,7 @@ import stat
 from pathlib import Path
 
 from vidret.data.errors import DecodeError
+from vidret.data.printable import printable
 
 # FFmpeg would also follow playlists, concat scripts and addresses that a file named .mp4 may hold.
 FORMATS = (
@@ -35,11 +36,6 @@ def check_file(path: Path) -> None:
 def address(path: Path) -> str:
     """The path as FFmpeg takes it: a colon is no protocol then, and a leading dash no option."""
     return f"file:{path}"
-
-
-def printable(path: Path) -> str:
-    """The path for a message; bytes that are not UTF-8 would break whatever the message goes to."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def unreadable(path: Path, words: str) -> DecodeError:

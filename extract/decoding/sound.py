@@ -9,9 +9,9 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from vidret.data.printable import printable
 from vidret.data.samples import AudioState
 from vidret.extract.decoding.events import SoundPart
-from vidret.extract.decoding.files import printable
 
 log = logging.getLogger(__name__)
 

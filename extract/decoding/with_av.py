@@ -21,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import DTypeLike, NDArray
 
+from vidret.data.printable import printable
 from vidret.data.samples import VideoFacts
 from vidret.extract.decoding.events import Again, Ended, Event, Opened, Picture, SoundPart
 from vidret.extract.decoding.files import (
@@ -28,7 +29,6 @@ from vidret.extract.decoding.files import (
     MAX_PIXELS,
     PROTOCOLS,
     address,
-    printable,
     too_large,
     unreadable,
     without_video,

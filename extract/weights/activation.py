@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from vidret.data.errors import ConfigError
+from vidret.extract.weights.cnn14 import Published
 from vidret.extract.weights.files import Form
-from vidret.extract.weights.published import Published, tags_in_name, twin_of
+from vidret.extract.weights.published import tags_in_name, twin_of
 from vidret.extract.weights.torchscript import uses_quick_gelu
 
 log = logging.getLogger(__name__)
@@ -53,9 +54,10 @@ def find_activation(
     if beside is not None:
         uses = bool(beside["model_cfg"].get("quick_gelu", False))
         return Activation(quick_gelu=uses, source=f"{CONFIG_FILE} beside it")
-    if form is Form.TORCHSCRIPT and (uses := uses_quick_gelu(path)) is not None:
-        return Activation(quick_gelu=uses, source="the archive's own code")
-    return None
+    computed = uses_quick_gelu(path) if form is Form.TORCHSCRIPT else None
+    if computed is None:
+        return None
+    return Activation(quick_gelu=computed, source="the archive's own code")
 
 
 def require_activation(

@@ -22,10 +22,10 @@ from vidret.extract.weights.activation import (
     read_config,
     require_activation,
 )
+from vidret.extract.weights.cnn14 import Published
 from vidret.extract.weights.files import UNREADABLE, digest_of, first_words, read_metadata
 from vidret.extract.weights.missing import HUB_FILE, missing_weights
 from vidret.extract.weights.published import (
-    Published,
     find_by_digest,
     find_by_name,
     preprocessing_of,
@@ -180,7 +180,7 @@ def _from_tag(name: str, tag: str, *, offline: bool) -> Backbone:
         what = f"or one of the tags {', '.join(tags)}" if tags else "it has no tags"
         raise MissingError(f"{tag} is no file with weights of {name}: give a path, {what}")
     _check_tag_activation(name, tag)
-    _require_network(f"the weights {tag} of {name}", f"{name}@PATH", offline=offline)
+    _require_network(f"the weights {tag} of {name} lie", f"{name}@PATH", offline=offline)
     architecture = registered(name)
     return Backbone(
         name=name,
@@ -200,7 +200,7 @@ def _from_repository(spec: str, *, offline: bool) -> Backbone:
     if repository.count("/") != 1 or "@" in repository:
         raise ConfigError(f"{spec!r} names no repository: give {HUB_PREFIX}ORG/REPO")
     _require_network(
-        f"the model of {repository}", f"{FOLDER_PREFIX}FOLDER with its files", offline=offline
+        f"the model of {repository} lies", f"{FOLDER_PREFIX}FOLDER with its files", offline=offline
     )
     try:
         path = download_pretrained_from_hf(repository, filename=CONFIG_FILE)
@@ -234,7 +234,7 @@ def _check_name(name: str, weights: str) -> None:
 def _require_network(what: str, instead: str, *, offline: bool) -> None:
     if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise MissingError(
-            f"{what} lie on the hub, and this run is offline: "
+            f"{what} on the hub, and this run is offline: "
             f"allow the network, or give a file as {instead}"
         )
 

@@ -140,7 +140,7 @@ def _numbers_of_numpy() -> AbstractContextManager[None]:
 
     The names are those that numpy had when the files were written, and those of today.
     """
-    rebuild, scalar = np._core.multiarray._reconstruct, np._core.multiarray.scalar  # noqa: SLF001
+    rebuild, scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
     kinds = [type(np.dtype(code)) for code in "?bBhHiIlLqQefd"]
     named: list[Any] = [np.ndarray, np.dtype, *dict.fromkeys(kinds)]
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):

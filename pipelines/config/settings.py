@@ -429,6 +429,29 @@ class SearchConfig(ReportConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeConfig(ReportConfig):
+    """Settings of `vidret probe`."""
+
+    table: ClassVar[str] = "probe"
+
+    path: Path = setting(help="File to decode.", argument=True)
+    frames: int = setting(12, help="Frames to take.")
+    sampling: str = setting(
+        "uniform",
+        help="Which frames: uniform, or fps:1 for one of each second.",
+        metavar="uniform|fps:N",
+    )
+    decoder: str = setting("av", help="What reads the file.", choices=DECODERS)
+    timeout: float = setting(60.0, help="Seconds that the file may take, beside its own duration.")
+
+    def __post_init__(self) -> None:
+        Config.__post_init__(self)
+        require(self.frames >= 1, f"frames is {self.frames}: a video needs 1 or more")
+        require(self.timeout > 0, f"timeout is {self.timeout}: give seconds above 0")
+        check_sampling(self.sampling)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CacheConfig(ReportConfig):
     """Settings of `vidret cache info`, `verify` and `repair`."""
 
@@ -501,6 +524,7 @@ class DemoConfig(Config):
 CONFIGS: dict[str, type[Config]] = {
     DemoConfig.table: DemoConfig,
     ExtractConfig.table: ExtractConfig,
+    ProbeConfig.table: ProbeConfig,
     CacheConfig.table: CacheConfig,
     CacheExportConfig.table: CacheExportConfig,
     CacheGcConfig.table: CacheGcConfig,

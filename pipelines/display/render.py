@@ -3,10 +3,12 @@
 import csv
 import io
 import shlex
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from vidret.data.manifest import Manifest
+from vidret.data.printable import printable
 from vidret.data.samples import AudioState
 from vidret.pipelines.ablate import AblateReport
 from vidret.pipelines.cache import (
@@ -21,6 +23,7 @@ from vidret.pipelines.display.tables import Rendered, Table, mean_std
 from vidret.pipelines.evaluate import EvaluateReport, Setting
 from vidret.pipelines.extraction.report import ExtractReport
 from vidret.pipelines.finetune import FinetuneReport
+from vidret.pipelines.probe import ProbeReport
 from vidret.pipelines.search import Hit, SearchReport
 from vidret.pipelines.train_heads import TrainReport
 from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT
@@ -54,7 +57,7 @@ def render_extract(report: ExtractReport) -> Rendered:
     )
     lines.append("sound: " + _sound_line(report.sound))
     if report.partial:
-        names = ", ".join(report.partial[:LISTED_PARTIAL])
+        names = ", ".join(map(printable, report.partial[:LISTED_PARTIAL]))
         more = ", ..." if len(report.partial) > LISTED_PARTIAL else ""
         lines.append(
             f"in part: {len(report.partial):,} damaged files gave what they had: {names}{more}"
@@ -70,7 +73,9 @@ def render_extract(report: ExtractReport) -> Rendered:
         lines.append("encode them with the same command without --only")
     if done and report.only is None and not report.sound[AudioState.OK]:
         lines.append("! no video carries sound: a head for sound would have nothing to learn")
-    lines += [f"failed: {one.id}: {one.reason}" for one in report.failures[:LISTED_FAILURES]]
+    lines += [
+        f"failed: {printable(one.id)}: {one.reason}" for one in report.failures[:LISTED_FAILURES]
+    ]
     if len(report.failures) > LISTED_FAILURES:
         rest = len(report.failures) - LISTED_FAILURES
         lines.append(f"... and {rest:,} more in {report.folder / 'failures.md'}")
@@ -103,6 +108,28 @@ def _preview_lines(report: ExtractReport) -> list[str]:
     return lines
 
 
+def render_probe(report: ProbeReport) -> Rendered:
+    """What came of one file, line by line."""
+    lines = [
+        ("file", f"{report.path} ({report.bytes:,} bytes)"),
+        ("decoder", f"{report.decoder}{', began anew midway' if report.again else ''}"),
+        ("state", f"{report.state}, after {report.seconds:.3f} s"),
+    ]
+    facts = report.facts
+    if facts is not None:
+        claimed = f" (the file says {report.claimed:.2f} s)" if report.claimed else ""
+        pairs = zip(facts.indices.tolist(), facts.times.tolist(), strict=True)
+        taken = ", ".join(f"{index} at {seconds:.3f} s" for index, seconds in pairs)
+        lines += [
+            ("pictures", f"{facts.codec}, {facts.width} x {facts.height} pixels"),
+            ("duration", f"{facts.duration:.2f} s{claimed}, {facts.num_frames:,} frames"),
+            ("sound", f"{facts.audio_state}, {report.sound:.2f} s"),
+            ("taken", f"{len(facts.indices):,} frames, {report.sampling}"),
+            *(("", line) for line in textwrap.wrap(taken, 70)),
+        ]
+    return "\n".join(f"{name:<10}{text}".rstrip() for name, text in lines)
+
+
 def render_cache_info(report: CacheInfoReport) -> Rendered:
     """What a cache holds and what made it."""
     manifest = report.manifest
@@ -119,7 +146,8 @@ def render_cache_info(report: CacheInfoReport) -> Rendered:
     states = (f"sound {state}" for state in AudioState)
     columns = ("split", "videos", "found", "partial", "failed", *states)
     facts = [f"{name:<17}{value}" for name, value in manifest.fingerprint.to_json().items()]
-    return [head, Table(title="", columns=columns, rows=rows), "\n".join([*_extras(manifest), *facts])]
+    told = "\n".join([*_extras(manifest), *facts])
+    return [head, Table(title="", columns=columns, rows=rows), told]
 
 
 def _extras(manifest: Manifest) -> list[str]:
@@ -200,8 +228,8 @@ def render_weights_verify(report: WeightsReport) -> Rendered:
 def render_weights_convert(report: ConvertReport) -> Rendered:
     """What was written, and how to use it."""
     lines = [
-        f"{report.form} -> {report.path}: {report.tensors:,} tensors, {report.bytes / 1e6:,.1f} MB, "
-        "equal to those that were read"
+        f"{report.form} -> {report.path}: {report.tensors:,} tensors, equal to those read, "
+        f"{report.bytes / 1e6:,.1f} MB"
     ]
     lines += [f"{key:<22} {value}" for key, value in sorted(report.metadata.items())]
     if report.spec:

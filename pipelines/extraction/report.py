@@ -1,6 +1,7 @@
 """What an extraction did, or would do: its report, and the lists of what failed."""
 
 import json
+import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +13,7 @@ from vidret.data.errors import ItemsFailedError, VidretError
 from vidret.data.hdf5 import ShardEntry
 from vidret.data.manifest import Removed
 from vidret.data.pixels.reader import read_pixel_table
+from vidret.data.printable import printable
 from vidret.data.publish import publish
 from vidret.data.samples import AudioState, Dataset, Failure
 from vidret.data.shards import read_failures, read_video_table
@@ -145,35 +147,23 @@ def how_to_reproduce(failure: Failure, root: Path, config: ExtractConfig) -> str
 
 
 def shell_word(text: str) -> str:
-    """A name as bash takes it, also one with bytes that are no text."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raw = text.encode("utf-8", "surrogateescape")
-        plain = b"".join(_escaped(bytes([byte])) for byte in raw)
-        return f"$'{plain.decode('ascii')}'"
+    """A name as bash takes it, also one with bytes that are no text or that no screen shows."""
     if not text.isprintable():
-        return "$'" + text.translate(_ESCAPES) + "'"
+        return f"$'{''.join(map(_escaped, os.fsencode(text)))}'"
     word = shlex.quote(text)
     return f"./{word}" if text.startswith("-") else word
 
 
-_ESCAPES = {
-    **{number: f"\\x{number:02x}" for number in (*range(32), 127)},
-    ord("'"): "\\'",
-    ord("\\"): "\\\\",
-}
-
-
-def _escaped(byte: bytes) -> bytes:
+def _escaped(byte: int) -> str:
     if byte in b"'\\":
-        return b"\\" + byte
-    return byte if 32 <= byte[0] < 127 else b"\\x%02x" % byte[0]
+        return f"\\{byte:c}"
+    return f"{byte:c}" if 32 <= byte < 127 else f"\\x{byte:02x}"
 
 
 def _readable(rows: Sequence[dict[str, Any]], dataset: str) -> str:
     sections = [
-        f"\n## {row['id']}\n\n- file: `{row['path']}`\n- stage: {row['stage']}\n"
+        f"\n## {printable(row['id'])}\n\n- file: `{printable(row['path'])}`\n"
+        f"- stage: {row['stage']}\n"
         f"- reason: {row['reason']}\n- reproduce: `{row['reproduce']}`\n"
         for row in rows
     ]

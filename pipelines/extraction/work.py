@@ -111,8 +111,10 @@ def run_tasks(
 
     on_progress(progress)
     for _, result in run_jobs(client, jobs(), then=then):
+        before = progress
         progress = _advance(progress, result, pace, only_pixels=only_pixels)
-        on_progress(progress)
+        if progress != before:
+            on_progress(progress)
         yield result
 
 

@@ -17,10 +17,10 @@ from vidret.data.manifest import read_manifest
 from vidret.data.pixels.index import PixelIndex, PixelPlace
 from vidret.data.pixels.reader import PixelReader
 from vidret.data.pixels.writer import KIND
+from vidret.data.printable import printable
 from vidret.data.samples import AudioState
 from vidret.extract.clip import ClipEncoder
 from vidret.extract.decode import decode_video
-from vidret.extract.decoding.files import printable
 from vidret.pipelines.extraction.again import extract_again
 
 MOST_THREADS = 8

@@ -100,10 +100,14 @@ def test_bad_files_are_named_and_the_good_ones_are_kept(good, of_good, here):
     assert run(*command).exit_code == 3
     assert (folder / "videos-00000.h5").stat().st_mtime_ns == written
 
+    once_more = run(*command, "--retry-failed", "--allow-failures", 2)
+    assert "(2 tried in this run, 1 recognised), 2 failed" in once_more.stdout
+
     for name, path in broken.items():
         shutil.copy(good / name, path)
-    assert run(*command).exit_code == 3, "what failed stays failed until it is asked for"
-    assert run(*command, "--retry-failed").exit_code == 0
+    mending = run(*command)
+    assert mending.exit_code == 0, "a file that was replaced is tried again without being asked"
+    assert "(2 tried in this run, 1 recognised), 0 failed" in mending.stdout
     assert not (folder / "failures.md").exists()
     assert not (folder / "failures.jsonl").exists()
     (unharmed,) = (of_good / "cache").iterdir()

@@ -7,33 +7,39 @@ import numpy as np
 
 from vidret.data.fingerprint import Fingerprint
 from vidret.data.manifest import Manifest, SplitCount, write_manifest
-from vidret.data.samples import AudioState, Failure, TextEmbeddings, VideoEmbeddings
+from vidret.data.samples import (
+    AudioState,
+    DenseFrames,
+    Failure,
+    TextEmbeddings,
+    VideoEmbeddings,
+)
 from vidret.data.shards import write_caption_shard, write_video_shard
 
 DIM, AUDIO_DIM = 4, 3
 
 
 def a_fingerprint(**changes) -> Fingerprint:
-    made = Fingerprint(
-        vidret="0.1.0",
-        dataset="toy",
-        dataset_hash="0123456789abcdef",
-        frame_policy="uniform",
-        frames=3,
-        decoder="av 18.1.0",
-        preprocess="bicubic 224 crop",
-        backbone="tiny",
-        backbone_config='{"quick_gelu": true, "vision_cfg": {"width": 64}}',
-        backbone_weights="aaaa",
-        audio_model="none",
-        audio_weights="",
-        audio_policy="10 s windows, mean",
-        dtype="float16",
-        dim=DIM,
-        audio_dim=AUDIO_DIM,
-        logit_scale=100.0,
-    )
-    return replace(made, **changes)
+    values = {
+        "vidret": "0.1.0",
+        "dataset": "toy",
+        "dataset_hash": "0123456789abcdef",
+        "frame_policy": "uniform",
+        "frames": 3,
+        "decoder": "av 18.1.0",
+        "preprocess": "bicubic 224 crop",
+        "backbone": "tiny",
+        "backbone_config": '{"quick_gelu": true, "vision_cfg": {"width": 64}}',
+        "backbone_weights": "aaaa",
+        "audio_model": "none",
+        "audio_weights": "",
+        "audio_policy": "10 s windows, mean",
+        "dtype": "float16",
+        "dim": DIM,
+        "audio_dim": AUDIO_DIM,
+        "logit_scale": 100.0,
+    }
+    return Fingerprint(**values | changes)
 
 
 def a_video(number: int, *, split="train", num_frames=3, state=AudioState.OK) -> VideoEmbeddings:
@@ -113,3 +119,20 @@ def flip_a_bit(path: Path, place: int) -> None:
     content = bytearray(path.read_bytes())
     content[place] ^= 1
     path.write_bytes(content)
+
+
+def a_dense_video(number: int, *, num_dense=5, split="train") -> VideoEmbeddings:
+    """Video `vN` with frames at a fixed rate beside the three that the heads see."""
+    frames = np.arange(num_dense * DIM, dtype=np.float32).reshape(num_dense, DIM) / 32 + number
+    dense = DenseFrames(
+        frames=frames, times=np.arange(num_dense) + 0.5, indices=np.arange(num_dense) * 25
+    )
+    return replace(
+        a_video(number, split=split),
+        dense=dense,
+        num_frames=125,
+        width=320,
+        height=240,
+        codec="h264",
+        partial=number % 2 == 1,
+    )

@@ -62,6 +62,15 @@ def draw_clip(
     return path
 
 
+def draw_long_clip(path: Path, seconds: int) -> Path:
+    """Draw a tiny picture that moves, and a tone; ffmpeg itself draws an hour in seconds."""
+    pictures = f"testsrc=size=64x48:rate=25:duration={seconds}"
+    tone = f"sine=frequency={TONE}:sample_rate=16000:duration={seconds}"
+    sources = ["-f", "lavfi", "-i", pictures, "-f", "lavfi", "-i", tone]
+    run_ffmpeg(*sources, "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", path)
+    return path
+
+
 def draw_picture(number: int, size: tuple[int, int]) -> np.ndarray:
     """Picture `number` of a clip: a drifting pattern, with edges for the decoder to get wrong."""
     width, height = size
@@ -109,6 +118,19 @@ def behead_stream(source: Path, path: Path) -> Path:
     whole = run_ffmpeg("-i", source, "-c", "copy", "-f", "mpegts", "pipe:")
     packets = len(whole) // 188
     path.write_bytes(whole[188 * (packets // 6) :])
+    return path
+
+
+def blank_packet(source: Path, path: Path, seconds: float) -> Path:
+    """A copy in which all bytes of the picture that is decoded at some second are zero."""
+    with av.open(str(source)) as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        packet = next(one for one in packets if one.dts * one.time_base >= seconds)
+        start, size = packet.pos, packet.size
+    content = bytearray(source.read_bytes())
+    content[start : start + size] = bytes(size)
+    path.write_bytes(content)
     return path
 
 

@@ -10,28 +10,26 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from making.caches import a_caption, a_failure, a_video, flip_a_bit, write_toy_cache
+from making.caches import (
+    a_caption,
+    a_dense_video,
+    a_failure,
+    a_video,
+    flip_a_bit,
+    write_toy_cache,
+)
+from making.pixels import write_pixels
 
 from vidret.data.cache import Coverage, FeatureCache, find_caches, newest_cache
 from vidret.data.check import repair_cache, verify_cache
 from vidret.data.errors import ConfigError, DamagedError, MissingError
 from vidret.data.hdf5 import open_shard
-from vidret.data.locks import cache_lock
-from vidret.data.manifest import MANIFEST, read_manifest, write_manifest
+from vidret.data.manifest import MANIFEST, Removed, read_manifest, write_manifest
 from vidret.data.samples import AudioState
 from vidret.data.shards import write_caption_shard, write_video_shard
 
 VIEWS = ["ram", "mapped", "lazy"]
 RELEASED = Path(__file__).parents[2] / "data" / "cache-format-1"
-
-LOCK_HOLDER = """
-import sys
-from pathlib import Path
-from vidret.data.locks import cache_lock
-with cache_lock(Path(sys.argv[1])):
-    print("locked", flush=True)
-    sys.stdin.read()
-"""
 
 
 @pytest.fixture
@@ -227,6 +225,54 @@ def test_coverage_counts_what_is_there_what_failed_and_what_sounds(folder):
     )
 
 
+def test_what_left_the_dataset_is_neither_loaded_nor_counted(folder):
+    removed = Removed(videos=("v0", "v4", "v5"), captions=("c3",))
+    listed(folder, removed=removed)
+    cache = FeatureCache.open(folder)
+    train = cache.load("train")
+    assert (train.video_ids, train.caption_ids) == (["v1", "v2"], ["c5"])
+    np.testing.assert_array_equal(train.words, a_caption(5, 2).words)
+    assert cache.load("test").video_ids == ["v3"]
+    assert (cache.coverage("train").found, cache.coverage("test").found) == (2, 1)
+    assert cache.failures() == []
+
+
+def test_videos_of_which_something_was_left_out_are_counted(tmp_path):
+    folder = write_toy_cache(tmp_path)
+    partly = [a_dense_video(number) for number in range(3)]  # the odd one is partial
+    entry = write_video_shard(folder / "videos-00000.h5", partly, [], "abc")
+    listed(folder, shards=(entry,))
+    assert FeatureCache.open(folder).coverage("train").partial == 1
+    listed(folder, shards=(entry,), removed=Removed(videos=("v1",)))
+    assert FeatureCache.open(folder).coverage("train").partial == 0
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_dense_frames_of_a_split_are_ragged(tmp_path, view):
+    folder = write_toy_cache(tmp_path)
+    shards = [
+        [a_dense_video(0, num_dense=2), a_dense_video(1, split="test")],
+        [a_video(2)],
+        [a_dense_video(3, num_dense=4)],
+    ]
+    entries = [
+        write_video_shard(folder / f"videos-{number:05d}.h5", shard, [], "abc")
+        for number, shard in enumerate(shards)
+    ]
+    listed(folder, shards=tuple(entries))
+    train = FeatureCache.open(folder).load("train", view=view)
+    assert train.dense.offsets.tolist() == [0, 2, 2, 6]
+    expected = [shards[0][0].dense.frames, shards[2][0].dense.frames]
+    np.testing.assert_array_equal(train.dense.values, np.concatenate(expected))
+    assert train.dense.times.tolist() == [0.5, 1.5, 0.5, 1.5, 2.5, 3.5]
+    assert train.dense.indices.tolist() == [0, 25, 0, 25, 50, 75]
+    assert FeatureCache.open(folder).load("test").dense.offsets.tolist() == [0, 5]
+
+
+def test_without_a_fixed_rate_a_split_has_no_dense_frames(folder):
+    assert FeatureCache.open(folder).load("train").dense is None
+
+
 def test_failures_are_read_from_the_shards(folder):
     assert FeatureCache.open(folder).failures() == [a_failure(5)]
 
@@ -318,6 +364,23 @@ def test_a_whole_shard_that_the_manifest_forgot_is_kept_for_the_next_run(folder)
     assert verify_cache(folder) == []
 
 
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
+def test_damaged_pixels_are_found_and_repaired_as_any_shard(folder, damage):
+    entry = write_pixels(folder / "pixels-00000.h5", 0, 1)
+    listed(folder, shards=(*read_manifest(folder).shards, entry))
+    assert verify_cache(folder) == []
+    path = folder / entry.file
+    if damage == "flipped":
+        flip_a_bit(path, entry.bytes // 2)
+    else:
+        path.write_bytes(path.read_bytes()[:-1])
+    assert files(verify_cache(folder)) == [path.name]
+    repair_cache(folder)
+    assert not path.exists()
+    assert [one.kind for one in read_manifest(folder).shards].count("pixel") == 0
+    assert verify_cache(folder) == []
+
+
 def test_a_damaged_manifest_is_removed_and_the_shards_stay(folder):
     (folder / MANIFEST).write_text("{")
     assert files(verify_cache(folder)) == [MANIFEST]
@@ -332,55 +395,6 @@ def test_repair_makes_no_folder(tmp_path):
     with pytest.raises(MissingError, match="no cache"):
         repair_cache(tmp_path)
     assert not (tmp_path / "absent").exists()
-
-
-def test_a_second_writer_is_refused_and_told_who_the_first_is(tmp_path):
-    folder = tmp_path / "new" / "cache"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", LOCK_HOLDER, folder],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with holder:
-        assert holder.stdout.readline() == "locked\n"
-        with (
-            pytest.raises(MissingError, match=f"being written by process {holder.pid} on .*wait"),
-            cache_lock(folder),
-        ):
-            pass
-        holder.kill()
-    with cache_lock(folder):
-        pass
-
-
-def test_a_lock_is_free_again_after_its_block(tmp_path):
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError), cache_lock(tmp_path):
-            raise ZeroDivisionError
-
-
-def test_the_next_writer_removes_what_a_killed_one_left(folder):
-    (folder / "videos-00009.h5.0123.part").write_bytes(b"half")
-    with cache_lock(folder):
-        assert not list(folder.glob("*.part"))
-
-
-def test_a_folder_that_cannot_be_written_to_is_refused_with_the_way_out(tmp_path):
-    (tmp_path / "file").write_text("")
-    with (
-        pytest.raises(MissingError, match=r"cannot write to .*choose another with --work"),
-        cache_lock(tmp_path / "file" / "cache"),
-    ):
-        pass
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to a read-only folder")
-def test_a_read_only_folder_is_refused_with_the_way_out(folder):
-    folder.chmod(0o555)
-    with pytest.raises(MissingError, match="Permission denied"), cache_lock(folder):
-        pass
-    assert verify_cache(folder) == []
 
 
 def test_the_newest_cache_is_the_one_written_last(tmp_path):

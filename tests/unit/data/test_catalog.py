@@ -106,3 +106,30 @@ def test_two_folders_with_the_same_names_are_two_datasets(tmp_path):
     first, second = (load_dataset(f"folder:{tmp_path / name}", None) for name in ("a", "b"))
     assert first.videos[0].id == second.videos[0].id
     assert dataset_hash(first) != dataset_hash(second)
+
+
+def test_a_dataset_that_has_grown_finds_its_cache_again():
+    grown = replace(a_dataset(), videos=a_dataset().videos[:1], captions=())
+    assert dataset_key(grown) == dataset_key(a_dataset())
+    assert cache_name(grown, a_fingerprint()) == cache_name(a_dataset(), a_fingerprint())
+    since = a_fingerprint(vidret="9.9.9", dataset_hash=dataset_hash(grown))
+    assert cache_name(grown, since) == cache_name(a_dataset(), a_fingerprint())
+
+
+@pytest.mark.parametrize("change", [{"frames": 8}, {"precision": "bfloat16"}, {"backbone": "big"}])
+def test_other_features_are_another_cache(change):
+    other = cache_name(a_dataset(), a_fingerprint(**change))
+    assert other != cache_name(a_dataset(), a_fingerprint())
+
+
+def test_a_published_dataset_has_one_cache_wherever_it_lies_and_each_folder_its_own():
+    one, other = a_dataset("/here"), a_dataset("/elsewhere")
+    assert dataset_key(one) == dataset_key(other)
+    mine, yours = (replace(dataset, name="folder") for dataset in (one, other))
+    assert dataset_key(mine) != dataset_key(yours)
+    assert cache_name(mine, a_fingerprint()) != cache_name(yours, a_fingerprint())
+
+
+def test_the_name_of_a_cache_is_a_plain_one():
+    odd = replace(a_dataset(), name="my clips/é:1")
+    assert re.fullmatch(r"my-clips-1-f3-[0-9a-f]{12}", cache_name(odd, a_fingerprint()))

@@ -1,4 +1,6 @@
-from dataclasses import fields
+import hashlib
+import json
+from dataclasses import asdict, fields
 
 import pytest
 from making.caches import a_fingerprint
@@ -61,6 +63,36 @@ def test_the_features_digest_leaves_the_dataset_out_and_nothing_else():
     usual = a_fingerprint().features_digest
     same = [name for name in NAMES if changed(name).features_digest == usual]
     assert same == ["vidret", "dataset", "dataset_hash"]
+
+
+NEW = ("features", "precision", "frame_dim", "text_dim")
+
+
+def a_fingerprint_of_format_1():
+    values = a_fingerprint().to_json() | {"format": 1}
+    return {name: value for name, value in values.items() if name not in NEW}
+
+
+def test_a_fingerprint_of_format_1_is_read_with_what_was_the_case_then():
+    values = a_fingerprint_of_format_1()
+    old = Fingerprint.from_json(values, "it")
+    assert [getattr(old, name) for name in NEW] == ["projected", "float32", 4, 4]
+    assert old.to_json() == values
+    assert Fingerprint.from_json(asdict(old), "it") == old
+
+
+def test_a_fingerprint_of_format_1_keeps_the_digest_that_its_shards_carry():
+    values = a_fingerprint_of_format_1()
+    told = {name: v for name, v in values.items() if not name.startswith(("vidret", "dataset"))}
+    canonical = json.dumps(told, sort_keys=True).encode()
+    digest = Fingerprint.from_json(values, "it").features_digest
+    assert digest == hashlib.sha256(canonical).hexdigest()[:12]
+
+
+def test_stored_widths_are_those_of_the_heads_unless_said_otherwise():
+    assert (a_fingerprint().frame_dim, a_fingerprint().text_dim) == (4, 4)
+    hidden = a_fingerprint(features="hidden", frame_dim=768, text_dim=512)
+    assert (hidden.dim, hidden.frame_dim, hidden.text_dim) == (4, 768, 512)
 
 
 def test_an_integer_scale_has_the_digest_of_the_same_float():

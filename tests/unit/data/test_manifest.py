@@ -7,7 +7,14 @@ from making.caches import a_fingerprint
 from vidret.data.errors import DamagedError, MismatchError, MissingError
 from vidret.data.fingerprint import FORMAT
 from vidret.data.hdf5 import ShardEntry
-from vidret.data.manifest import MANIFEST, Manifest, SplitCount, read_manifest, write_manifest
+from vidret.data.manifest import (
+    MANIFEST,
+    Manifest,
+    Removed,
+    SplitCount,
+    read_manifest,
+    write_manifest,
+)
 
 
 def an_entry(file: str) -> ShardEntry:
@@ -46,6 +53,26 @@ def test_the_same_manifest_gives_the_same_bytes_whatever_the_order(tmp_path):
     first = (tmp_path / MANIFEST).read_bytes()
     write_manifest(tmp_path, other)
     assert (tmp_path / MANIFEST).read_bytes() == first
+
+
+def test_what_left_the_dataset_and_other_files_come_back(tmp_path):
+    odd = "v\udcff"  # a file name that is no UTF-8
+    made = a_manifest(removed=Removed(videos=("v1", odd), captions=("c1",)), files={"a.bin": "ab"})
+    write_manifest(tmp_path, made)
+    assert read_manifest(tmp_path) == made
+
+
+def test_the_order_of_what_left_the_dataset_does_not_show(tmp_path):
+    write_manifest(tmp_path, a_manifest(removed=Removed(videos=("v2", "v1"))))
+    assert read_manifest(tmp_path).removed.videos == ("v1", "v2")
+
+
+def test_a_manifest_of_format_1_is_written_as_it_was_read(tmp_path):
+    old = a_manifest(fingerprint=a_fingerprint(format=1))
+    write_manifest(tmp_path, old)
+    values = json.loads((tmp_path / MANIFEST).read_text())
+    assert not {"removed", "files"} & values.keys()
+    assert read_manifest(tmp_path) == old
 
 
 def test_each_shard_has_one_line(tmp_path):
@@ -106,6 +133,12 @@ def change(values, *keys, to):
         (["shards", 0, "file"], "../a.h5"),
         (["fingerprint", "frames"], None),
         (["fingerprint"], None),
+        (["removed"], None),
+        (["removed", "videos"], "v1"),
+        (["removed", "captions"], [1]),
+        (["files"], None),
+        (["files"], {"../projections.safetensors": "ab"}),
+        (["files"], {"projections.safetensors": 1}),
     ],
 )
 def test_a_malformed_manifest_is_damage(tmp_path, keys, to):

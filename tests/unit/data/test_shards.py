@@ -7,7 +7,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from making.caches import a_caption, a_failure, a_video
+from making.caches import a_caption, a_dense_video, a_failure, a_video
 
 from vidret.data.errors import DamagedError, EncodeError, MismatchError, MissingError
 from vidret.data.fingerprint import FORMAT
@@ -50,6 +50,44 @@ def test_a_video_shard_holds_what_was_given(tmp_path):
     assert table.size.tolist() == [1000, 1001]
     assert table.duration.tolist() == [2.5, 3.5]
     assert read_failures(path) == [a_failure(7)]
+
+
+def test_what_is_known_of_the_file_is_kept(tmp_path):
+    path = tmp_path / "videos.h5"
+    write_video_shard(path, [a_dense_video(0), a_dense_video(1)], [], "abc")
+    table = read_video_table(path)
+    assert table.num_frames.tolist() == [125, 125]
+    assert (table.width.tolist(), table.height.tolist()) == ([320, 320], [240, 240])
+    assert (table.codec, table.partial.tolist()) == (["h264", "h264"], [False, True])
+
+
+def test_frames_at_a_fixed_rate_are_ragged(tmp_path):
+    path = tmp_path / "videos.h5"
+    videos = [a_dense_video(0, num_dense=2), a_video(1), a_dense_video(2, num_dense=3)]
+    write_video_shard(path, videos, [], "abc")
+    dense = read_video_table(path).dense
+    assert dense.offsets.tolist() == [0, 2, 2, 5]
+    assert dense.times.tolist() == [0.5, 1.5, 0.5, 1.5, 2.5]
+    assert dense.indices.tolist() == [0, 25, 0, 25, 50]
+    assert (dense.values.shape, dense.values.dtype) == ((5, 4), np.float16)
+    with h5py.File(path) as shard:
+        np.testing.assert_array_equal(shard["dense/values"][2:], videos[2].dense.frames)
+        np.testing.assert_array_equal(shard["frames"][2], videos[2].frames)
+
+
+def test_without_a_fixed_rate_there_are_no_dense_frames(tmp_path):
+    path = tmp_path / "videos.h5"
+    write_video_shard(path, two_videos(), [], "abc")
+    assert read_video_table(path).dense is None
+    with h5py.File(path) as shard:
+        assert "dense" not in shard
+
+
+def test_dense_frames_that_are_not_finite_are_refused_by_name(tmp_path):
+    video = a_dense_video(3)
+    video.dense.frames[4, 0] = np.inf
+    with pytest.raises(EncodeError, match="v3: its frames embedding holds NaN"):
+        write_video_shard(tmp_path / "videos.h5", [video], [], "abc")
 
 
 def test_captions_are_never_padded_on_disk(tmp_path):

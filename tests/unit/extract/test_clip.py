@@ -2,11 +2,23 @@ import json
 import logging
 import pickle
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import open_clip
 import pytest
 import torch
+from making.backbones import (
+    MODELS,
+    SQUASHED,
+    contiguous,
+    random_model,
+    register_models,
+    save_archive,
+    save_checkpoint,
+    save_folder,
+    save_safetensors,
+)
 from PIL import Image
 from safetensors.torch import save_file
 from torchvision.transforms import v2
@@ -14,31 +26,18 @@ from torchvision.transforms import v2
 from vidret.data.errors import ConfigError, MissingError
 from vidret.data.synth.film import frames_of
 from vidret.data.synth.script import write_script
-from vidret.extract.clip import load_clip
+from vidret.extract.clip import Pixels, load_clip, pixels_of
 from vidret.extract.weights.files import hash_file
-from vidret.extract.weights.missing import missing_weights
+from vidret.extract.weights.missing import PUBLISHED_AT, missing_weights
 
-CONFIG = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
-    "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-}
-SMALL, OWN_TOWER, SQUASHED, LAST = "test-small", "test-tower", "test-squashed", "test-last"
+SMALL = "small"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def configs(tmp_path_factory):
     """Small models that open_clip knows by name, for as long as this module is tested."""
     folder = tmp_path_factory.mktemp("configs")
-    variants = {
-        SMALL: {},
-        OWN_TOWER: {"custom_text": True},
-        SQUASHED: {},
-        LAST: {"custom_text": True, "text_cfg": {**CONFIG["text_cfg"], "pool_type": "last"}},
-    }
-    for name, changes in variants.items():
-        (folder / f"{name}.json").write_text(json.dumps({**CONFIG, **changes}))
-    open_clip.add_model_config(folder)
+    register_models(folder)
     return folder
 
 
@@ -48,15 +47,29 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def small_weights(configs):
-    """Random weights of the small model, in both forms that people have."""
-    torch.manual_seed(0)
-    state = open_clip.create_model(SMALL).state_dict()
-    save_file(
-        {name: tensor.contiguous() for name, tensor in state.items()}, configs / "w.safetensors"
-    )
-    torch.save(state, configs / "w.pt")
-    return configs
+def small():
+    return random_model(SMALL)
+
+
+@pytest.fixture(scope="module")
+def small_weights(small, tmp_path_factory):
+    """Random weights of the small model, in the forms that people have."""
+    folder = tmp_path_factory.mktemp("weights")
+    save_safetensors(small, folder / "w.safetensors")
+    torch.save(small.state_dict(), folder / "w.pt")
+    torch.save(small.state_dict(), folder / "w.bin")
+    torch.save({"state_dict": small.state_dict()}, folder / "legacy.pth")
+    torch.save(small.state_dict(), folder / "old.pt", _use_new_zipfile_serialization=False)
+    save_checkpoint(random_model(SMALL), folder / "epoch_3.pt")
+    return folder
+
+
+@pytest.fixture(scope="module", params=list(MODELS))
+def any_model(request, tmp_path_factory):
+    """An encoder of every class of models, and the model that its weights came from."""
+    model = random_model(request.param)
+    path = save_safetensors(model, tmp_path_factory.mktemp("any") / "w.safetensors")
+    return load_clip(f"{request.param}@{path}"), model
 
 
 @pytest.fixture
@@ -190,6 +203,144 @@ def test_frames_take_gradients_for_fine_tuning(tiny):
     tiny.zero_grad(set_to_none=True)
 
 
+# Every class of models
+
+
+TEXTS = ("a bell rings", "x", "a far longer caption about a red circle in the snow", "")
+
+
+def test_sentences_are_those_of_encode_text_and_lie_at_the_token_that_the_tower_pools(any_model):
+    encoder, model = any_model
+    tokens = encoder.tokenizer(list(TEXTS))
+    with torch.inference_mode():
+        sentences, words = encoder.encode_tokens(tokens)
+        expected = model.encode_text(tokens)
+    ends = (tokens == encoder.tokenizer.eot_token_id).int().argmax(-1)
+    if encoder.name == "small-siglip":  # it pools the last place, whatever stands there
+        ends[:] = tokens.shape[1] - 1
+    torch.testing.assert_close(sentences, expected)
+    torch.testing.assert_close(words[torch.arange(len(TEXTS)), ends], expected)
+
+
+def test_words_of_every_model_are_its_tokens_between_the_marks(any_model):
+    encoder, _ = any_model
+    for text, encoded in zip(TEXTS, encode(encoder, *TEXTS), strict=True):
+        ids = encoder.tokenizer.encode(text)
+        assert encoded.tokens.tolist() == ids[: encoder.tokenizer.context_length - 2]
+        assert encoded.words.shape == (len(encoded.tokens), encoder.dim)
+        assert encoded.truncated == (len(ids) > 10)
+
+
+def test_frames_are_those_of_encode_image(any_model):
+    encoder, model = any_model
+    side = encoder.pixels.size
+    pictures = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
+    mean, std = torch.tensor(encoder.pixels.mean), torch.tensor(encoder.pixels.std)
+    own = (pictures / 255 - mean[:, None, None]) / std[:, None, None]
+    with torch.inference_mode():
+        torch.testing.assert_close(encoder.encode_frames(pictures), model.encode_image(own))
+
+
+def test_hidden_features_times_the_projection_are_the_projected_ones(any_model):
+    encoder, _ = any_model
+    maps, side = encoder.projections(), encoder.pixels.size
+    pictures = torch.randint(0, 256, (3, 3, side, side), dtype=torch.uint8)
+    tokens = encoder.tokenizer(list(TEXTS))
+
+    def through(hidden, tower):
+        if f"{tower}.weight" not in maps:
+            return hidden
+        return hidden @ maps[f"{tower}.weight"] + maps.get(f"{tower}.bias", 0)
+
+    with torch.inference_mode():
+        frames, hidden = (
+            encoder.encode_frames(pictures),
+            encoder.encode_frames(pictures, hidden=True),
+        )
+        (sentences, words) = encoder.encode_tokens(tokens)
+        (hidden_sentences, hidden_words) = encoder.encode_tokens(tokens, hidden=True)
+    scale = float(frames.abs().max())
+    torch.testing.assert_close(through(hidden, "visual") / scale, frames / scale)
+    torch.testing.assert_close(through(hidden_sentences, "text"), sentences)
+    torch.testing.assert_close(through(hidden_words, "text"), words)
+    assert hidden.shape == (3, encoder.frame_dim(hidden=True))
+    assert hidden_words.shape[-1] == encoder.text_dim(hidden=True)
+    assert frames.shape[-1] == encoder.frame_dim(hidden=False) == encoder.dim
+    assert sentences.shape[-1] == encoder.text_dim(hidden=False) == encoder.dim
+
+
+PROJECTIONS = {
+    "small": {"visual.weight": (32, 16), "text.weight": (24, 16)},
+    "small-resnet": {"visual.weight": (256, 16), "visual.bias": (16,), "text.weight": (24, 16)},
+    "small-eva": {"visual.weight": (64, 16), "visual.bias": (16,), "text.weight": (24, 16)},
+    "small-convnext": {"visual.weight": (32, 16), "text.weight": (24, 16)},
+    "small-siglip": {"text.weight": (24, 64), "text.bias": (64,)},
+    "small-unprojected": {"visual.weight": (32, 16)},
+}
+
+
+def test_projections_have_the_keys_of_those_that_are_there(any_model):
+    encoder, _ = any_model
+    shapes = {name: tuple(tensor.shape) for name, tensor in encoder.projections().items()}
+    assert shapes == PROJECTIONS.get(encoder.name, PROJECTIONS["small"])
+
+
+def test_projections_are_copies(tiny):
+    before = tiny.model.visual.proj.clone()
+    tiny.projections()["visual.weight"].zero_()
+    assert torch.equal(tiny.model.visual.proj, before)
+
+
+def test_hidden_captions_are_the_rows_of_the_hidden_forward(any_model):
+    encoder, _ = any_model
+    with torch.inference_mode():
+        sentences, words = encoder.encode_tokens(encoder.tokenizer(list(TEXTS)), hidden=True)
+        encoded = encoder.encode_texts(TEXTS, "cpu", hidden=True)
+    for row, one in enumerate(encoded):
+        np.testing.assert_allclose(one.sentence, sentences[row], rtol=1e-4, atol=1e-5)
+        own = words[row, 1 : 1 + len(one.tokens)]
+        np.testing.assert_allclose(one.words, own, rtol=1e-4, atol=1e-5)
+
+
+def test_hidden_frames_take_gradients_to_the_weights_of_the_model_itself(any_model):
+    encoder, _ = any_model
+    side = encoder.pixels.size
+    encoder.encode_frames(
+        torch.zeros(1, 3, side, side, dtype=torch.uint8), hidden=True
+    ).sum().backward()
+    assert any(weight.grad is not None for weight in encoder.model.visual.parameters())
+    encoder.zero_grad(set_to_none=True)
+
+
+def test_hidden_frames_follow_a_change_of_the_weights(tiny):
+    pictures = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    before = tiny.model.visual.ln_post.bias.data.clone()
+    with torch.inference_mode():
+        first = tiny.encode_frames(pictures, hidden=True)
+        tiny.model.visual.ln_post.bias.data += 1
+        second = tiny.encode_frames(pictures, hidden=True)
+        tiny.model.visual.ln_post.bias.data.copy_(before)
+    torch.testing.assert_close(second, first + 1)
+
+
+def test_half_precision_is_close_to_full(any_model):
+    encoder, _ = any_model
+    side = encoder.pixels.size
+    pictures = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
+    for hidden in (False, True):
+        with torch.inference_mode():
+            frames = encoder.encode_frames(pictures, hidden=hidden)
+            texts = encoder.encode_texts(TEXTS, "cpu", hidden=hidden)
+            with torch.autocast("cpu", torch.bfloat16):
+                half = encoder.encode_frames(pictures, hidden=hidden)
+                half_texts = encoder.encode_texts(TEXTS, "cpu", hidden=hidden)
+        assert float(torch.cosine_similarity(half.float(), frames).min()) > 0.99
+        for one, other in zip(texts, half_texts, strict=True):
+            assert other.sentence.dtype == np.float32
+            difference = np.linalg.norm(one.sentence - other.sentence)
+            assert difference < 0.05 * np.linalg.norm(one.sentence)
+
+
 # The bundled model
 
 
@@ -212,53 +363,118 @@ def test_the_bundled_model_is_loaded_twice_the_same(tiny):
 # Other weights
 
 
-@pytest.mark.parametrize("file", ["w.safetensors", "w.pt"])
+@pytest.mark.parametrize(
+    "file", ["w.safetensors", "w.pt", "w.bin", "legacy.pth", "old.pt", "epoch_3.pt"]
+)
 @pytest.mark.usefixtures("no_network")
-def test_weights_come_from_a_file(small_weights, file):
+def test_weights_come_from_a_file_in_every_form_that_people_have(small, small_weights, file):
     path = small_weights / file
     encoder = load_clip(f"{SMALL}@{path}")
-    expected = torch.load(small_weights / "w.pt", weights_only=True)
-    for name, tensor in encoder.model.state_dict().items():
-        assert torch.equal(tensor, expected[name]), name
+    expected = small.state_dict()
+    if file != "epoch_3.pt":  # it was trained for a step
+        for name, tensor in encoder.model.state_dict().items():
+            assert torch.equal(tensor, expected[name]), name
+    assert encoder.model.state_dict().keys() == expected.keys()
     assert (encoder.name, encoder.dim, encoder.weights) == (SMALL, 16, hash_file(path))
     assert json.loads(encoder.config)["quick_gelu"] is False
     assert not encoder.model.training
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_model_with_a_text_tower_of_its_own_gives_words_too(configs):
-    torch.manual_seed(1)
-    torch.save(open_clip.create_model(OWN_TOWER).state_dict(), configs / "tower.pt")
-    encoder = load_clip(f"{OWN_TOWER}@{configs / 'tower.pt'}")
-    (encoded,) = encode(encoder, "a bell rings")
+def test_a_training_checkpoint_gives_the_weights_that_it_holds(small_weights):
+    state = torch.load(small_weights / "epoch_3.pt", weights_only=True)["state_dict"]
+    encoder = load_clip(f"{SMALL}@{small_weights / 'epoch_3.pt'}")
+    for name, tensor in encoder.model.state_dict().items():
+        assert torch.equal(tensor, state[f"module.{name}"]), name
+
+
+@pytest.mark.usefixtures("no_network")
+def test_weights_of_one_text_tower_fit_a_model_that_keeps_it_apart(small, small_weights):
+    encoder = load_clip(f"small-tower@{small_weights / 'w.pt'}")
+    tokens = encoder.tokenizer(list(TEXTS))
     with torch.inference_mode():
-        tokens = encoder.tokenizer(["a bell rings"])
-        expected = encoder.model.encode_text(tokens)[0]
-        _, rows = encoder.encode_tokens(tokens)
-    assert encoder.dim == 16
-    assert encoded.words.shape == (3, 16)
-    np.testing.assert_allclose(encoded.sentence, expected, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(rows[0, 4], expected)
+        torch.testing.assert_close(encoder.encode_tokens(tokens)[0], small.encode_text(tokens))
 
 
-def test_a_model_whose_words_cannot_be_told_is_refused(configs):
-    torch.save(open_clip.create_model(LAST).state_dict(), configs / "last.pt")
-    with pytest.raises(ConfigError, match="test-last reads text in another way"):
-        load_clip(f"{LAST}@{configs / 'last.pt'}")
+# Pictures that are squashed, and other wishes
 
 
-def test_a_model_that_wants_its_pictures_otherwise_is_refused(small_weights, monkeypatch):
-    def squashed(*arguments, **options):
-        model = create(*arguments, **options)
-        open_clip.factory.set_model_preprocess_cfg(
-            model, {**model.visual.preprocess_cfg, "resize_mode": "squash"}
-        )
-        return model
+def test_a_squashed_picture_is_prepared_as_open_clips_own_preprocessing_does(tmp_path):
+    model = random_model("small-siglip")
+    folder = save_folder(model, tmp_path / "siglip", MODELS["small-siglip"], SQUASHED)
+    encoder = load_clip(f"local-dir:{folder}")
+    frame = np.random.default_rng(0).integers(60, 196, (90, 200, 3), dtype=np.uint8)
+    own = open_clip.image_transform(
+        160, is_train=False, mean=(0.5,) * 3, std=(0.5,) * 3, resize_mode="squash"
+    )(Image.fromarray(frame))
+    prepared = encoder.prepare(frame)
+    assert (prepared.dtype, prepared.shape) == (torch.uint8, (3, 160, 160))
+    assert ((prepared / 255 - 0.5) / 0.5 - own).abs().max() <= 2.01 / 255
+    assert encoder.pixels.geometry == "rgb24 bicubic-antialias 160 squash"
+    with torch.inference_mode():
+        found, expected = encoder.encode_frames(prepared[None]), model.encode_image(own[None])
+    assert float(torch.cosine_similarity(found, expected)) > 0.999
 
-    create = open_clip.create_model
-    monkeypatch.setattr(open_clip, "create_model", squashed)
-    with pytest.raises(ConfigError, match=r"test-squashed wants pictures as .*squash"):
-        load_clip(f"{SQUASHED}@{small_weights / 'w.pt'}")
+
+def test_the_description_is_the_geometry_and_the_colours():
+    pixels = Pixels(size=224, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    assert pixels.geometry == "rgb24 bicubic-antialias 224 centre-crop"
+    assert pixels.description == (
+        "rgb24 bicubic-antialias 224 centre-crop mean (0.1, 0.2, 0.3) std (0.4, 0.5, 0.6)"
+    )
+
+
+PLAIN = {"size": 32, "mode": "RGB", **SQUASHED}
+
+
+@pytest.mark.parametrize(
+    ("wish", "named"),
+    [
+        ({"interpolation": "bilinear"}, "interpolation bilinear"),
+        ({"resize_mode": "longest"}, "resize mode longest"),
+        ({"size": (224, 112)}, r"size \(224, 112\)"),
+        ({"mode": "L"}, "colours L"),
+    ],
+)
+def test_another_wish_for_pictures_is_refused_by_name(wish, named):
+    with pytest.raises(ConfigError, match=f"some-model wants pictures with {named}, and vidret"):
+        pixels_of("some-model", PLAIN | wish)
+
+
+def test_a_square_given_by_both_sides_is_a_square():
+    assert pixels_of("some-model", PLAIN | {"size": (224, 224)}).size == 224
+
+
+def test_frames_can_be_prepared_by_many_threads_at_once(tiny):
+    rng = np.random.default_rng(3)
+    frames = [rng.integers(0, 256, (70 + n, 128, 3), dtype=np.uint8) for n in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        for found, frame in zip(pool.map(tiny.prepare, frames), frames, strict=True):
+            assert torch.equal(found, tiny.prepare(frame))
+
+
+# Files that are something else
+
+
+@pytest.mark.parametrize("name", ["coca_ViT-B-32", "roberta-ViT-B-32", "xlm-roberta-base-ViT-B-32"])
+@pytest.mark.usefixtures("no_network")
+def test_a_model_whose_words_cannot_be_told_is_refused_before_its_weights_are_read(
+    small_weights, name
+):
+    with pytest.raises(ConfigError, match=f"{name} reads text in another way than CLIP"):
+        load_clip(f"{name}@{small_weights / 'w.pt'}")
+
+
+@pytest.mark.usefixtures("no_network")
+def test_an_archive_of_openai_is_sent_to_the_converter(tmp_path):
+    path = tmp_path / "ViT-tiny.pt"
+    save_archive(random_model("small-quickgelu"), path)
+    with pytest.raises(MissingError) as caught:
+        load_clip(f"small-quickgelu@{path}")
+    assert (
+        f"run vidret weights convert {path} ViT-tiny.safetensors, "
+        "then give small-quickgelu@ViT-tiny.safetensors"
+    ) in str(caught.value)
 
 
 class Code:
@@ -271,8 +487,6 @@ def write_wrong(path, kind):
         path.write_text("<html>not found</html>")
     elif kind == "empty":
         path.write_bytes(b"")
-    elif kind == "folder":
-        path.mkdir()
     elif kind == "other model":
         torch.save({"weight": torch.ones(3)}, path)
     elif kind == "no tensors":
@@ -282,7 +496,7 @@ def write_wrong(path, kind):
 
 
 @pytest.mark.parametrize("ending", ["pt", "safetensors"])
-@pytest.mark.parametrize("kind", ["text", "empty", "folder", "other model", "no tensors", "code"])
+@pytest.mark.parametrize("kind", ["text", "empty", "other model", "no tensors", "code"])
 def test_a_file_without_the_models_weights_is_named_in_one_sentence(tmp_path, capsys, ending, kind):
     path = tmp_path / f"wrong.{ending}"
     write_wrong(path, kind)
@@ -301,16 +515,38 @@ def test_a_file_without_the_models_weights_is_named_in_one_sentence(tmp_path, ca
 
 
 def test_weights_of_another_size_name_what_does_not_fit(small_weights):
-    with pytest.raises(MissingError, match=r"w\.pt cannot be loaded .*width changed"):
+    with pytest.raises(MissingError, match=r"w\.pt cannot be loaded .*it lacks visual"):
         load_clip(f"ViT-B-32-quickgelu@{small_weights / 'w.pt'}")
+
+
+def test_positions_of_another_picture_size_are_not_stretched(small_weights, configs):
+    vision = MODELS[SMALL]["vision_cfg"] | {"image_size": 64}
+    larger = MODELS[SMALL] | {"vision_cfg": vision}
+    (configs / "small-64.json").write_text(json.dumps(larger))
+    open_clip.add_model_config(configs / "small-64.json")
+    with pytest.raises(MissingError, match=r"another shape in visual\.positional_embedding"):
+        load_clip(f"small-64@{small_weights / 'w.pt'}")
 
 
 def test_a_model_without_weights_gets_the_lines_for_the_settings():
     with pytest.raises(MissingError) as caught:
         load_clip("ViT-B-32-quickgelu")
     message = str(caught.value)
-    assert '\n[extract]\nbackbone = "ViT-B-32-quickgelu@/path/to/weights.safetensors"\n' in message
+    assert (
+        '\n[extract]\nbackbone = "ViT-B-32-quickgelu@/path/to/open_clip_model.safetensors"\n'
+        in message
+    )
+    assert "https://huggingface.co/timm/vit_base_patch32_clip_224.openai" in message
+    assert "ViT-B-32.pt of OpenAI" in message
     assert str(missing_weights("ViT-B-32-quickgelu")) == message
+
+
+@pytest.mark.parametrize("name", PUBLISHED_AT)
+def test_where_to_get_a_default_is_where_open_clip_gets_it(name):
+    entry = open_clip.get_pretrained_cfg(name, "openai")
+    repository, file = PUBLISHED_AT[name]
+    assert entry["hf_hub"] == f"{repository}/"
+    assert entry["url"].endswith(f"/{file}")
 
 
 @pytest.mark.usefixtures("no_network")
@@ -363,7 +599,7 @@ def test_the_published_model_is_loaded_from_a_file(tmp_path, caplog):
     torch.manual_seed(0)
     model = open_clip.create_model(name)
     path = tmp_path / "weights.safetensors"
-    save_file({key: tensor.contiguous() for key, tensor in model.state_dict().items()}, path)
+    save_file(contiguous(model), path)
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         encoder = load_clip(f"{name}@{path}")

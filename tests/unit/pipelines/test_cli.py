@@ -82,11 +82,13 @@ def commands(group=cli, path=()):
 
 
 COMMANDS = dict(commands())
-TABLES = {(table,): table for table in CONFIGS} | {
+TABLES = {(table,): table for table in CONFIGS if not table.startswith("cache-")} | {
     ("doctor",): "extract",
     ("cache", "info"): "cache",
     ("cache", "verify"): "cache",
     ("cache", "repair"): "cache",
+    ("cache", "export"): "cache-export",
+    ("cache", "gc"): "cache-gc",
     ("weights", "verify"): "weights",
     ("weights", "convert"): "weights-convert",
 }

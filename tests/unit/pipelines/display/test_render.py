@@ -25,7 +25,8 @@ from vidret.pipelines.display.render import (
 )
 from vidret.pipelines.display.tables import show
 from vidret.pipelines.evaluate import EvaluateReport, Scores, Setting
-from vidret.pipelines.extract import ExtractReport
+from vidret.pipelines.extraction.estimate import Estimate
+from vidret.pipelines.extraction.report import ExtractReport
 from vidret.pipelines.search import Hit, SearchReport
 from vidret.pipelines.train_heads import TrainReport
 from vidret.pipelines.training.runs import Run
@@ -47,9 +48,12 @@ def an_extract_report(**changes):
         "videos": 8,
         "captions": 1200,
         "to_do": 8,
+        "encoded": 8,
         "failures": (),
         "allowed": 0,
         "sound": SOUND,
+        "partial": (),
+        "removed": 0,
         "bytes": 1_250_000,
         "dry_run": False,
         "notes": (),
@@ -128,6 +132,34 @@ def test_an_extraction_says_what_is_where():
     assert "sound: 5 ok, 1 silent, 2 no-stream, 0 failed" in text
 
 
+def test_an_extraction_names_what_is_there_in_part_and_what_was_only_recognised():
+    report = an_extract_report(encoded=5, partial=("a\x1b.mp4",), removed=3, advice="slow disk")
+    text = shown(render_extract(report))
+    assert "(5 tried in this run, 3 recognised)" in text
+    assert r"in part: 1 damaged files gave what they had: a\x1b.mp4" in text
+    assert "gone: 3 videos and captions are no longer in the dataset" in text
+    assert "slow disk" in text
+
+
+def test_pixels_alone_say_how_to_go_on():
+    text = shown(render_extract(an_extract_report(only="pixels")))
+    assert "8 pixels of videos" in text
+    assert "encode them with the same command without --only" in text
+
+
+def test_a_dry_run_says_how_much_it_would_take():
+    told = Estimate(disk=2_500_000, seconds=90.0, workers=2, tried=4, decoding=0.25)
+    text = shown(render_extract(an_extract_report(dry_run=True, estimate=told)))
+    assert "disk: about 2.5 MB" in text
+    assert "time: about 0:01:30 with 2 workers, 25% of it decoding (measured on 4" in text
+
+
+def test_a_dry_run_over_files_that_cannot_be_decoded_knows_no_time():
+    told = Estimate(disk=0, seconds=None, workers=1, tried=0, decoding=0.0)
+    text = shown(render_extract(an_extract_report(dry_run=True, estimate=told)))
+    assert "time: unknown" in text
+
+
 def test_an_extraction_names_what_failed():
     failures = (a_failure(1), a_failure(2))
     text = shown(render_extract(an_extract_report(failures=failures)))
@@ -192,7 +224,7 @@ def test_cache_info_shows_splits_and_fingerprint():
     )
     text = shown(render_cache_info(report))
     assert "not finished, 1 shards, 2.0 MB" in text
-    assert "train 9 8 1 2 2 2 2" in text
+    assert "train 9 8 0 1 2 2 2 2" in text
     assert "frame_policy uniform" in text
 
 
