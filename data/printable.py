@@ -1,4 +1,4 @@
-"""Names as people can be shown them: a message stays one line, whatever bytes a file is called by."""
+"""Names as people can be shown them: one line each, whatever bytes a file is called by."""
 
 import os
 

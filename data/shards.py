@@ -77,6 +77,18 @@ class VideoTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceTable:
+    """Which files a video shard was made from, and which of them failed."""
+
+    ids: list[str]
+    split: list[str]
+    path: list[str]
+    size: list[int]
+    content_hash: list[str]
+    failures: list[Failure]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionTable:
     """A caption shard, its embeddings not yet read."""
 
@@ -174,13 +186,20 @@ def to_float16(values: NDArray[np.float32], owner: str, what: str) -> NDArray[np
 def read_failures(path: Path) -> list[Failure]:
     """The videos of a video shard that could not be processed."""
     with open_shard(path) as shard:
-        columns = [
-            read_strings(shard, f"failures/{name}") for name in ("ids", "path", "stage", "reason")
-        ]
-        return [
-            Failure(id=id_, path=source, stage=stage, reason=reason)
-            for id_, source, stage, reason in zip(*columns, strict=True)
-        ]
+        return _failures(shard)
+
+
+def read_sources(path: Path) -> SourceTable:
+    """No more of a video shard than a plan needs: a million videos lie in many shards."""
+    with open_shard(path) as shard:
+        return SourceTable(
+            ids=read_strings(shard, "ids"),
+            split=read_strings(shard, "split"),
+            path=read_strings(shard, "source/path"),
+            size=shard["source/size"][...].tolist(),
+            content_hash=read_strings(shard, "source/content_hash"),
+            failures=_failures(shard),
+        )
 
 
 def read_video_table(path: Path) -> VideoTable:
@@ -226,6 +245,15 @@ def read_caption_table(path: Path) -> CaptionTable:
             sentence=place_of(path, shard, "sentence"),
             words=place_of(path, shard, "words/values"),
         )
+
+
+def _failures(shard: h5py.File) -> list[Failure]:
+    names = ("ids", "path", "stage", "reason")
+    columns = [read_strings(shard, f"failures/{name}") for name in names]
+    return [
+        Failure(id=id_, path=source, stage=stage, reason=reason)
+        for id_, source, stage, reason in zip(*columns, strict=True)
+    ]
 
 
 def _dense_table(path: Path, shard: h5py.File) -> DenseTable | None:

@@ -5,8 +5,9 @@ number. Then the manifest is replaced, and only then does the old shard go: what
 leaves behind is a file that no manifest names, which the next one removes.
 """
 
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -24,6 +25,8 @@ from vidret.data.shards import read_failures, write_caption_shard, write_video_s
 from vidret.data.stored import read_captions, read_videos
 
 PICTURES_AT_ONCE = 64
+
+_SHARD = re.compile(r"(video|caption|pixel)s-\d+\.h5")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +105,14 @@ def _stray(folder: Path, manifest: Manifest) -> list[Garbage]:
     listed = {entry.file for entry in manifest.shards}
     return [
         _whole_file(path, "not in the manifest")
-        for path in sorted(folder.glob("*.h5"))
+        for path in _shard_files(folder)
         if path.name not in listed and (manifest.complete or not _can_be_taken_up(path, manifest))
     ]
+
+
+def _shard_files(folder: Path) -> list[Path]:
+    """What is called as a shard is; whatever else lies in the folder is not ours to remove."""
+    return sorted(path for path in folder.glob("*.h5") if _SHARD.fullmatch(path.name))
 
 
 def _can_be_taken_up(path: Path, manifest: Manifest) -> bool:
@@ -139,8 +147,10 @@ def _ids(path: Path) -> list[str]:
 def _shrink_all(folder: Path, manifest: Manifest) -> list[Garbage]:
     if manifest.removed == Removed():
         return []
-    old = {one.entry.file: one for one in _shrinks(folder, manifest)}
-    new = {file: _without(folder, one) for file, one in old.items()}
+    shrinks = list(_shrinks(folder, manifest))
+    old = {one.entry.file: one for one in [*shrinks, *_companions(folder, manifest, shrinks)]}
+    names = _free_names(folder, old)
+    new = {file: _without(folder, one, names[file]) for file, one in old.items()}
     entries = [new.get(entry.file, entry) for entry in manifest.shards]
     shards = tuple(entry for entry in entries if entry is not None)
     write_manifest(folder, replace(manifest, shards=shards, removed=Removed()))
@@ -153,15 +163,40 @@ def _shrink_all(folder: Path, manifest: Manifest) -> list[Garbage]:
             bytes=one.entry.bytes - (0 if (made := new[file]) is None else made.bytes),
         )
         for file, one in old.items()
+        if one.gone
     ]
 
 
-def _without(folder: Path, shrink: _Shrink) -> ShardEntry | None:
-    """Write what is left of a shard under a free name; nothing, where nothing is left."""
+def _companions(folder: Path, manifest: Manifest, shrinks: list[_Shrink]) -> Iterator[_Shrink]:
+    """The other shards of the same videos: pixels lie beside what was encoded from them."""
+    moving = {one.entry.file for one in shrinks}
+    numbers = {_number(file) for file in moving if not file.startswith("captions-")}
+    for entry in manifest.shards:
+        beside = entry.kind != "caption" and _number(entry.file) in numbers
+        if beside and entry.file not in moving:
+            left = len(_ids(folder / entry.file))
+            yield _Shrink(entry=entry, gone=frozenset(), left=left)
+
+
+def _free_names(folder: Path, files: Iterable[str]) -> dict[str, str]:
+    """A name that no file has for each shard; those of one number get one number again."""
+    taken = {_number(path.name) for path in _shard_files(folder)}
+    free = (f"-{number:05d}.h5" for number in count() if f"-{number:05d}.h5" not in taken)
+    new = dict(zip(sorted({_number(file) for file in files}), free, strict=False))
+    return {file: file.removesuffix(_number(file)) + new[_number(file)] for file in files}
+
+
+def _number(file: str) -> str:
+    """The end of a shard's name: `-00007.h5`."""
+    return file[file.index("-") :]
+
+
+def _without(folder: Path, shrink: _Shrink, name: str) -> ShardEntry | None:
+    """Write what is left of a shard under a new name; nothing, where nothing is left."""
     if not shrink.left:
         return None
-    old, gone = folder / shrink.entry.file, shrink.gone
-    new, digest = _free_path(old), shrink.entry.fingerprint
+    old, new = folder / shrink.entry.file, folder / name
+    gone, digest = shrink.gone, shrink.entry.fingerprint
     if shrink.entry.kind == "caption":
         captions = [caption for caption in read_captions(old) if caption.id not in gone]
         return write_caption_shard(new, captions, digest)
@@ -194,13 +229,6 @@ def _copy_pixels(old: Path, new: Path, gone: frozenset[str], digest: str) -> Sha
             if failure.id not in gone:
                 writer.fail(failure)
     return writer.entry
-
-
-def _free_path(old: Path) -> Path:
-    """A name of the same kind that no file has: `videos-00007.h5` beside `videos-00003.h5`."""
-    kind = old.name.partition("-")[0]
-    paths = (old.with_name(f"{kind}-{number:05d}.h5") for number in count())
-    return next(path for path in paths if not path.exists())
 
 
 def describe_cache(folder: Path) -> Garbage:

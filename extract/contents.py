@@ -10,7 +10,7 @@ from vidret.data.errors import DamagedError, MismatchError, MissingError
 from vidret.data.hdf5 import ShardEntry, ShardKind, read_shard_entry
 from vidret.data.manifest import read_manifest
 from vidret.data.samples import Failure
-from vidret.data.shards import read_caption_table, read_failures, read_video_table
+from vidret.data.shards import read_caption_table, read_sources
 
 Row = TypeVar("Row", "VideoRow", "CaptionRow")
 
@@ -104,9 +104,9 @@ def _contents(
 
 
 def _read_video_shard(path: Path) -> tuple[list[VideoRow], list[Failure]]:
-    table = read_video_table(path)
-    columns = (table.ids, table.split, table.path, table.size.tolist(), table.content_hash)
-    return [VideoRow(*row) for row in zip(*columns, strict=True)], read_failures(path)
+    table = read_sources(path)
+    columns = (table.ids, table.split, table.path, table.size, table.content_hash)
+    return [VideoRow(*row) for row in zip(*columns, strict=True)], table.failures
 
 
 def _read_caption_shard(path: Path) -> tuple[list[CaptionRow], list[Failure]]:

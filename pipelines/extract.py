@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vidret.data.locks import cache_lock
 from vidret.data.catalog import cache_name
 from vidret.data.fingerprint import Fingerprint
 from vidret.data.hdf5 import ShardEntry
+from vidret.data.locks import cache_lock
 from vidret.data.manifest import MANIFEST, Manifest, SplitCount, read_manifest, write_manifest
 from vidret.data.pixels.index import PixelIndex, find_pixels
 from vidret.data.projections import write_projections

@@ -13,6 +13,7 @@ from vidret.data.cache import FeatureCache, newest_cache
 from vidret.data.errors import MissingError, VidretError
 from vidret.data.features import SplitFeatures
 from vidret.extract.clip import EncodedText
+from vidret.extract.embedding import computing
 from vidret.extract.encoders import EncoderSpec, load_encoders
 from vidret.heads.catalog import build_retriever
 from vidret.heads.retriever import Retriever, parts_in_blocks, scoring
@@ -94,7 +95,7 @@ def run_search(
         require_same_features(cache.fingerprint, run.fingerprint, str(cache.folder))
         name, retriever = run.head, load_weights(run_folder, run)
     encoders = load_encoders(_encoders_of(cache, config))
-    with torch.inference_mode():
+    with computing(encoders):
         query = encoders.clip.encode_texts([config.query], encoders.device)[0]
     splits = [cache.load(split) for split in cache.splits]
     root = Path(cache.manifest.settings["root"])
@@ -189,8 +190,10 @@ def _choose_cache(
     wanted: dict[str, Any] = {}
     if of_run is not None:
         made = FeatureCache.open(of_run, partial=True)
+        facts = made.fingerprint
         wanted = {name: made.manifest.settings[name] for name in ("backbone", "audio", "decoder")}
-        wanted["frames"] = made.fingerprint.frames
+        wanted |= {"frames": facts.frames, "sampling": facts.frame_policy}
+        wanted |= {"features": facts.features, "precision": facts.precision}
     extract = replace(
         extract,
         work=config.work,
@@ -212,6 +215,7 @@ def _encoders_of(cache: FeatureCache, config: SearchConfig) -> EncoderSpec:
         audio="none",
         device=config.device,
         offline=config.offline,
+        precision=cache.fingerprint.precision,
     )
 
 

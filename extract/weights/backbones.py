@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,13 @@ from vidret.extract.weights.activation import (
     require_activation,
 )
 from vidret.extract.weights.cnn14 import Published
-from vidret.extract.weights.files import UNREADABLE, digest_of, first_words, read_metadata
+from vidret.extract.weights.files import (
+    PREPROCESS_KEY,
+    UNREADABLE,
+    digest_of,
+    first_words,
+    read_metadata,
+)
 from vidret.extract.weights.missing import HUB_FILE, missing_weights
 from vidret.extract.weights.published import (
     find_by_digest,
@@ -39,7 +45,6 @@ log = logging.getLogger(__name__)
 TINY = "tiny"
 TINY_MODEL = "vidret-tiny"
 FOLDER_PREFIX, HUB_PREFIX = "local-dir:", "hf-hub:"
-PREPROCESS_KEY = "vidret.preprocess"
 _ENDINGS = (".safetensors", ".bin", ".pth", ".pt")
 _HUB_FILES = (  # what the hub's repositories of open_clip call their weights, best first
     HUB_FILE,
@@ -99,6 +104,17 @@ def find_backbone(spec: str, *, offline: bool) -> Backbone:
     if weights.exists():
         return _from_file(name, weights)
     return _from_tag(name, place, offline=offline)
+
+
+def with_other_weights(spec: str, path: Path) -> str:
+    """The same model with the weights of a file: `NAME@FILE`, or `local-dir:FOLDER@FILE`."""
+    if spec.startswith((FOLDER_PREFIX, HUB_PREFIX)):
+        prefix = next(one for one in (FOLDER_PREFIX, HUB_PREFIX) if spec.startswith(one))
+        return f"{prefix}{_split_place(spec.removeprefix(prefix))[0]}@{path}"
+    name, _, place = spec.partition("@")
+    if place and Path(place).expanduser().is_dir():
+        return f"{FOLDER_PREFIX}{place}@{path}"
+    return f"{name}@{path}"
 
 
 def register_tiny() -> None:
@@ -166,7 +182,7 @@ def _from_folder(name: str, folder: Path, weights: Path | None) -> Backbone:
     return Backbone(
         name=name,
         architecture=config["model_cfg"],
-        preprocess=_known_keys(config.get("preprocess_cfg", {})),
+        preprocess=_own_preprocess(path) or _known_keys(config.get("preprocess_cfg", {})),
         file=path,
         digest=digest[:16],
         tokenizer=str(folder),
@@ -196,8 +212,8 @@ def _from_tag(name: str, tag: str, *, offline: bool) -> Backbone:
 
 def _from_repository(spec: str, *, offline: bool) -> Backbone:
     """`hf-hub:ORG/REPO`: a repository of the hub that open_clip can read."""
-    repository = spec.removeprefix(HUB_PREFIX)
-    if repository.count("/") != 1 or "@" in repository:
+    repository, weights = _split_place(spec.removeprefix(HUB_PREFIX))
+    if repository.count("/") != 1 or not all(repository.split("/")):
         raise ConfigError(f"{spec!r} names no repository: give {HUB_PREFIX}ORG/REPO")
     _require_network(
         f"the model of {repository} lies", f"{FOLDER_PREFIX}FOLDER with its files", offline=offline
@@ -209,6 +225,9 @@ def _from_repository(spec: str, *, offline: bool) -> Backbone:
             f"the hub gives no {CONFIG_FILE} of {repository} ({first_words(error)}): check the "
             "name, or get the files by hand and give their folder"
         ) from error
+    if weights is not None:
+        found = _from_folder(f"{HUB_PREFIX}{repository}", Path(path).parent, weights)
+        return replace(found, tokenizer=repository)
     config = _folder_config(Path(path).parent)
     return Backbone(
         name=spec,
@@ -298,9 +317,8 @@ def _file_preprocess(
     The file itself, the configuration beside it, the publisher of exactly this file, and last what
     the published weights of this model have in common.
     """
-    own = _metadata_of(path).get(PREPROCESS_KEY)
-    if own is not None:
-        return _known_keys(json.loads(own))
+    if own := _own_preprocess(path):
+        return own
     if beside is not None:
         return _known_keys(beside.get("preprocess_cfg", {}))
     if published is not None:
@@ -322,6 +340,11 @@ def _file_preprocess(
             CONFIG_FILE,
         )
     return ways[0] if ways else {}
+
+
+def _own_preprocess(path: Path) -> dict[str, Any]:
+    """How the weights of a file want their pictures, as far as the file says it itself."""
+    return _known_keys(json.loads(_metadata_of(path).get(PREPROCESS_KEY, "{}")))
 
 
 def _metadata_of(path: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from vidret.data.errors import ConfigError, DamagedError, MissingError
 from vidret.data.publish import publish
 from vidret.extract.weights.activation import METADATA_KEY, read_config
-from vidret.extract.weights.backbones import PREPROCESS_KEY
+from vidret.extract.weights.files import PREPROCESS_KEY
 from vidret.extract.weights.inspection import (
     MODEL_KEY,
     Inspection,

@@ -1,6 +1,7 @@
 """One reader for every form in which weights are published; nothing in a file is ever run."""
 
 import hashlib
+import json
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidret.extract.weights.torchscript import is_torchscript, read_torchscript
 
@@ -33,6 +34,7 @@ UNREADABLE = (  # what reading a file raises that holds no weights, or another m
     AssertionError,
     StopIteration,
 )
+PREPROCESS_KEY = "vidret.preprocess"  # in the metadata: how the model wants its pictures
 _WRAPPERS = ("state_dict", "model")  # where open_clip and PANN keep the weights among other things
 _PARALLEL = "module."  # what training on several GPUs puts before every name
 
@@ -80,6 +82,12 @@ def read_metadata(path: Path) -> dict[str, str]:
         return {}
     with safe_open(path, framework="pt") as file:
         return dict(file.metadata() or {})
+
+
+def picture_metadata(model: nn.Module) -> dict[str, str]:
+    """What a file with the weights of a CLIP model should say of the pictures that they want."""
+    wanted = getattr(getattr(model, "visual", None), "preprocess_cfg", None)
+    return {} if wanted is None else {PREPROCESS_KEY: json.dumps(wanted)}
 
 
 def hash_file(path: Path) -> str:

@@ -68,9 +68,10 @@ def estimate(
         if (trial := _try(video, config, encoders)) is not None
     ]
     words, reading = _read(_spread(captions, TRIED_CAPTIONS), encoders)
-    each = np.mean([[t.decoding, t.encoding, t.frames, t.samples] for t in trials], axis=0)
-    decoding, encoding, frames, samples = each if trials else (0.0, 0.0, config.frames, 0.0)
-    of_video = _bytes_of_video(float(frames), float(samples), config, fingerprint, encoders)
+    measured = [[each.decoding, each.encoding, each.frames, each.samples] for each in trials]
+    nothing = [[0.0, 0.0, config.frames, 0.0]]
+    decoding, encoding, frames, samples = map(float, np.mean(measured or nothing, axis=0))
+    of_video = _bytes_of_video(frames, samples, config, fingerprint, encoders)
     of_caption = fingerprint.text_dim * HALF * (1 + words) + FACTS // 2
     work = len(videos) * (decoding + encoding) + len(captions) * reading
     return Estimate(
@@ -78,7 +79,7 @@ def estimate(
         seconds=work / workers if trials or not videos else None,
         workers=workers,
         tried=len(trials),
-        decoding=float(decoding / (decoding + encoding)) if trials else 0.0,
+        decoding=decoding / (decoding + encoding) if trials else 0.0,
     )
 
 

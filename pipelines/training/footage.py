@@ -20,7 +20,7 @@ from vidret.data.pixels.writer import KIND
 from vidret.data.printable import printable
 from vidret.data.samples import AudioState
 from vidret.extract.clip import ClipEncoder
-from vidret.extract.decode import decode_video
+from vidret.extract.decode import Sampling, decode_video
 from vidret.pipelines.extraction.again import extract_again
 
 MOST_THREADS = 8
@@ -48,7 +48,7 @@ class Footage:
     Args:
         clip: says how pictures are prepared.
         root: the dataset's folder.
-        frames: of each video, at most.
+        sampling: how the frames of the cache were chosen, or those that theirs are among.
         decoder: what reads the files.
         with_sound: keep the sound too.
         memory: bytes to keep in all; what comes after them is read every time.
@@ -59,14 +59,14 @@ class Footage:
         clip: ClipEncoder,
         *,
         root: Path,
-        frames: int,
+        sampling: Sampling,
         decoder: str,
         with_sound: bool,
         memory: int,
     ) -> None:
         self.clip = clip
         self.root = root
-        self.frames = frames
+        self.sampling = sampling
         self.decoder = decoder
         self.with_sound = with_sound
         self.room = memory
@@ -144,17 +144,24 @@ class Footage:
 
     def _decode(self, features: SplitFeatures, row: int) -> Shot:
         path = self.root / features.paths[row]
-        decoded = decode_video(path, frames=self.frames, decoder=self.decoder)
-        cached = features.indices[row][features.frame_mask[row]]
+        decoded = decode_video(
+            path, frames=self.sampling.frames, decoder=self.decoder, sampling=self.sampling
+        )
+        wanted = features.indices[row][features.frame_mask[row]]
         heard = features.audio_state[row] is AudioState.OK
-        if not np.array_equal(decoded.indices, cached) or (heard and decoded.waveform is None):
+        if not np.isin(wanted, decoded.indices).all() or (heard and decoded.waveform is None):
             raise MismatchError(
                 f"{printable(path)} holds other frames or sound than when it was cached: "
                 "put the old file back, or extract again"
             )
         keep_sound = self.with_sound and heard and decoded.waveform is not None
         return Shot(
-            pictures=torch.stack([self.clip.prepare(frame) for frame in decoded.frames]),
+            pictures=torch.stack(
+                [
+                    self.clip.prepare(decoded.frames[place])
+                    for place in np.searchsorted(decoded.indices, wanted)
+                ]
+            ),
             waveform=torch.from_numpy(decoded.waveform) if keep_sound else None,
         )
 

@@ -354,8 +354,11 @@ def load_state(folder: Path) -> dict[str, Any] | None:
 
 def _with_weights(encoder: str, weights: Path) -> str:
     """An encoder as `NAME@PATH` where a run has weights of its own for it."""
-    name = encoder.partition("@")[0]
-    return f"{name}@{weights.absolute()}" if weights.exists() else encoder
+    if not weights.exists():
+        return encoder
+    from vidret.extract.weights.backbones import with_other_weights
+
+    return with_other_weights(encoder, weights.absolute())
 
 
 def _read_origin(values: dict[str, Any] | None, where: str) -> Origin | None:

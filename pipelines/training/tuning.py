@@ -17,9 +17,10 @@ from vidret.data.fingerprint import require_fingerprint
 from vidret.data.publish import publish
 from vidret.extract.clip import load_clip
 from vidret.extract.decode import decoder_version
+from vidret.extract.decoding.sampling import parse_sampling
 from vidret.extract.encoders import Encoders, pick_device
 from vidret.extract.panns import load_sound
-from vidret.extract.weights.files import hash_file
+from vidret.extract.weights.files import hash_file, picture_metadata
 from vidret.heads.loss import info_nce
 from vidret.heads.retriever import Retriever
 from vidret.pipelines.config.settings import FinetuneConfig
@@ -187,7 +188,7 @@ def prepare(
         footage = Footage(
             encoders.clip,
             root=Path(settings["root"]),
-            frames=cache.fingerprint.frames,
+            sampling=parse_sampling(cache.fingerprint.frame_policy, cache.fingerprint.frames),
             decoder=settings["decoder"],
             with_sound=encoders.sound is not None,
             memory=config.pixel_memory * 2**20,
@@ -334,7 +335,8 @@ def _write_encoder(path: Path, encoder: nn.Module | None) -> None:
         path.unlink(missing_ok=True)
         return
     with publish(path) as part:
-        save_file({name: w.contiguous() for name, w in encoder.state_dict().items()}, part)
+        state = {name: weight.contiguous() for name, weight in encoder.state_dict().items()}
+        save_file(state, part, metadata=picture_metadata(encoder))
 
 
 def _read_encoder(path: Path, encoder: nn.Module) -> None:

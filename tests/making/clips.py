@@ -62,12 +62,14 @@ def draw_clip(
     return path
 
 
-def draw_long_clip(path: Path, seconds: int) -> Path:
-    """Draw a tiny picture that moves, and a tone; ffmpeg itself draws an hour in seconds."""
-    pictures = f"testsrc=size=64x48:rate=25:duration={seconds}"
-    tone = f"sine=frequency={TONE}:sample_rate=16000:duration={seconds}"
+def draw_long_clip(path: Path, minutes: int) -> Path:
+    """Draw a minute of tiny pictures and a tone, and play it over and over."""
+    minute = path.with_name(f"minute-{path.name}")
+    pictures = "testsrc=size=64x48:rate=25:duration=60"
+    tone = f"sine=frequency={TONE}:sample_rate=16000:duration=60"
     sources = ["-f", "lavfi", "-i", pictures, "-f", "lavfi", "-i", tone]
-    run_ffmpeg(*sources, "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", path)
+    run_ffmpeg(*sources, "-c:v", "libx264", "-preset", "veryfast", "-c:a", "aac", minute)
+    run_ffmpeg("-stream_loop", str(minutes - 1), "-i", minute, "-c", "copy", path)
     return path
 
 

@@ -1,9 +1,11 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from making.caches import a_fingerprint
 
-from vidret.data.catalog import DATASETS, dataset_hash, load_dataset
+from vidret.data.catalog import DATASETS, cache_name, dataset_hash, dataset_key, load_dataset
 from vidret.data.errors import ConfigError, MissingError
 from vidret.data.samples import Caption, Dataset, Video
 

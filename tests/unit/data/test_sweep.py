@@ -13,7 +13,7 @@ from vidret.data.check import verify_cache
 from vidret.data.errors import DamagedError, MissingError
 from vidret.data.manifest import MANIFEST, Removed, read_manifest, write_manifest
 from vidret.data.pixels.reader import PixelReader, read_pixel_table
-from vidret.data.shards import read_failures, write_caption_shard, write_video_shard
+from vidret.data.shards import read_failures, read_sources, write_caption_shard, write_video_shard
 from vidret.data.sweep import find_garbage, remove_cache, remove_stray, sweep_cache
 
 SWEEP_AND_DIE = """
@@ -109,12 +109,13 @@ def test_half_written_and_unlisted_files_go(tmp_path):
     write_caption_shard(folder / "captions-00007.h5", [a_caption(9, 0)], "abc")
     (folder / "videos-00008.h5").write_bytes(b"no shard")
     (folder / "failures.md").write_text("stays")
+    (folder / "mine.h5").write_text("stays")
     assert told(sweep_cache(folder)) == [
         ("videos-00001.h5.ab.part", "half-written"),
         ("captions-00007.h5", "not in the manifest"),
         ("videos-00008.h5", "not in the manifest"),
     ]
-    assert verify_cache(folder) == []
+    assert [problem.file for problem in verify_cache(folder)] == ["mine.h5"]
     assert (folder / "failures.md").exists()
 
 
@@ -190,7 +191,10 @@ def test_pixels_of_what_left_the_dataset_go_and_the_others_stay_to_the_bit(tmp_p
         before = {row: (reader.pictures(row), reader.sound(row)) for row in (0, 2)}
     gone = Removed(videos=("v1",))
     write_manifest(folder, replace(manifest, shards=(*manifest.shards, entry), removed=gone))
-    assert ("pixels-00000.h5", "1 of 3 items left the dataset") in told(sweep_cache(folder))
+    assert told(sweep_cache(folder)) == [
+        ("pixels-00000.h5", "1 of 3 items left the dataset"),
+        ("videos-00000.h5", "1 of 2 items left the dataset"),
+    ]
     (left,) = [one for one in read_manifest(folder).shards if one.kind == "pixel"]
     table = read_pixel_table(folder / left.file)
     assert (table.ids, table.content_hash) == (["v0", "v2"], ["hash0", "hash2"])
@@ -198,4 +202,21 @@ def test_pixels_of_what_left_the_dataset_go_and_the_others_stay_to_the_bit(tmp_p
         for new, old in ((0, 0), (1, 2)):
             np.testing.assert_array_equal(reader.pictures(new), before[old][0])
             np.testing.assert_array_equal(reader.sound(new), before[old][1])
+    assert verify_cache(folder) == []
+
+
+@pytest.mark.parametrize(("held", "gone"), [((0, 2), "v1"), ((0, 1), "v0")])
+def test_pixels_stay_beside_the_shard_that_was_encoded_from_them(tmp_path, held, gone):
+    folder = write_toy_cache(tmp_path / "toy")
+    entry = write_pixels(folder / "pixels-00000.h5", *held)
+    shards = (*read_manifest(folder).shards, entry)
+    removed = Removed(videos=(gone,))
+    write_manifest(folder, replace(read_manifest(folder), shards=shards, removed=removed))
+    sweep_cache(folder)
+    files = [one.file for one in read_manifest(folder).shards if one.kind != "caption"]
+    assert files == ["pixels-00002.h5", "videos-00001.h5", "videos-00002.h5"]
+    (kept,) = {0, 1} - {int(gone[1])}
+    assert read_sources(folder / "videos-00002.h5").ids == [f"v{kept}"]
+    ids = [f"v{number}" for number in held if f"v{number}" != gone]
+    assert read_pixel_table(folder / "pixels-00002.h5").ids == ids
     assert verify_cache(folder) == []

@@ -89,6 +89,7 @@ MAKERS = {
     "open-groups.mp4": lambda base, path: convert_clip(
         base, path, "-c:v", "libx264", "-x264-params", "open-gop=1:keyint=10:bframes=3", "-an"
     ),
+    "open-groups.mkv": lambda _, path: convert_clip(path.with_suffix(".mp4"), path, "-c", "copy"),
     "no-duration.mkv": lambda base, path: convert_clip(base, path, "-c", "copy", "-live", "1"),
     "vp9.webm": lambda base, path: convert_clip(
         base, path, "-c:v", "libvpx-vp9", "-cpu-used", "8", "-deadline", "realtime", "-an"
@@ -116,6 +117,7 @@ SOUNDLESS = [
     "hidden-frames.webm",
     "hevc.mp4",
     "open-groups.mp4",
+    "open-groups.mkv",
     "vp9.webm",
     "av1.mkv",
     "moving.gif",
@@ -308,11 +310,15 @@ def test_whoever_stops_listening_leaves_no_process_behind(clips, tmp_path, monke
     assert all(_is_soon_gone(int(process)) for process in started)
 
 
+@pytest.fixture(scope="session")
+def hour(tmp_path_factory):
+    return draw_long_clip(tmp_path_factory.mktemp("long") / "hour.mp4", minutes=60)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("rate", "number"), [(None, 12), (1.0, 3600)])
 @each_decoder
-def test_an_hour_takes_no_more_memory_than_a_minute(tmp_path, decoder, rate, number):
-    hour = draw_long_clip(tmp_path / "hour.mp4", seconds=3600)
+@pytest.mark.parametrize(("rate", "number"), [(None, 12), (1.0, 3600)])
+def test_an_hour_takes_no_more_memory_than_a_minute(hour, decoder, rate, number):
     program = (
         "import resource; from pathlib import Path;"
         "from vidret.extract.decode import Sampling, decode_events;"
@@ -323,8 +329,8 @@ def test_an_hour_takes_no_more_memory_than_a_minute(tmp_path, decoder, rate, num
     )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     pictures, kilobytes = map(int, finished.stdout.split())
-    assert pictures == number
-    assert kilobytes < 130_000  # of which python, numpy and PyAV take half
+    assert number <= pictures <= number + 1  # the sound of each minute is a little longer
+    assert kilobytes < 110_000  # of which python, numpy and PyAV take half
 
 
 # Frames, times, sound: what is known of a drawn clip

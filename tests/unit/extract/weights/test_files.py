@@ -69,7 +69,7 @@ def test_names_are_kept_where_not_all_of_them_are_of_a_parallel_training(tmp_pat
 )
 def test_a_file_without_tensors_by_name_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "w.pt")
-    with pytest.raises(ValueError, match="in it is no tensor|holds no tensors"):
+    with pytest.raises(ValueError, match=r"in it is no tensor|holds no tensors"):
         read_weights(tmp_path / "w.pt")
 
 

@@ -17,7 +17,7 @@ from vidret.data.shards import write_video_shard
 from vidret.data.synth.dataset import MINI_FOLDER
 from vidret.extract.clip import load_clip
 from vidret.extract.content import look_at_content
-from vidret.extract.decode import decode_video
+from vidret.extract.decode import Sampling, decode_video
 from vidret.pipelines.training.footage import Footage
 
 FRAMES, PIXELS = 2, "pixels-00000.h5"
@@ -124,7 +124,7 @@ def footage(filmed, clip, *, with_sound=True, memory=1 << 30):
     return Footage(
         clip,
         root=filmed.videos,
-        frames=FRAMES,
+        sampling=Sampling(FRAMES),
         decoder="av",
         with_sound=with_sound,
         memory=memory,
