@@ -25,6 +25,8 @@ _LONGEST = 300  # bytes of a holder's name
 def cache_lock(folder: Path) -> Iterator[None]:
     """Be the one writer of a cache; what a killed writer left half-done is removed first.
 
+    So is, at a good end, what killed workers of this writer left.
+
     Raises:
         MissingError: the folder cannot be written to, or another process writes it.
     """
@@ -37,6 +39,7 @@ def cache_lock(folder: Path) -> Iterator[None]:
         with _locked(handle, folder):
             _remove_parts(folder)
             yield
+            _remove_parts(folder)
     finally:
         os.close(handle)
 

@@ -233,8 +233,8 @@ def _is_tried_again(failure: Failure, content: Content[VideoRow], ask: _Ask) -> 
         return False
     if ask.force or ask.retry_failed or path_below(ask.root, video.path) != failure.path:
         return True
-    found = _facts(video.path)
-    return found is not None and found.st_mtime_ns > content.since
+    found = _facts(video.path)  # its bytes may be the same, and may be let read only now
+    return found is not None and max(found.st_mtime_ns, found.st_ctime_ns) > content.since
 
 
 def _caption_is_due(row: CaptionRow, ask: _Ask) -> bool:

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ Result = TypeVar("Result")
 IN_FLIGHT_PER_WORKER = 2
 DEATHS = 2  # of a worker over a task, before it comes back to us
 TRIES = 3  # that we give it then
-LOOK_AGAIN = 64  # results between two looks at how many workers there are
+LOOK_SECONDS = 5.0  # between two looks at how many workers there are
 CONNECT_SECONDS = 30.0
 SPARE_MEMORY = 2 << 30  # for the system, the page cache and this process
 GPU, CPU = "GPU", "CPU"  # what workers offer, and tasks ask for
@@ -208,14 +209,14 @@ class _Offers:
 
     def __init__(self, client: "Client") -> None:
         self.client = client
-        self.countdown = 0
+        self.looked = -LOOK_SECONDS
         self.look_again()
 
     def look_again(self) -> None:
         """Now and then, since each look is a question to the scheduler."""
-        self.countdown -= 1
-        if self.countdown <= 0:
-            self.countdown = LOOK_AGAIN
+        now = time.monotonic()
+        if now - self.looked >= LOOK_SECONDS:
+            self.looked = now
             self.kinds = _offered(self.client)
             self.threads = max(1, sum(self.client.nthreads().values()))
 

@@ -90,12 +90,14 @@ class TaskResult:
     """One shard is done.
 
     Args:
+        videos: of the dataset that are done with it, in one way or another.
         encoded: videos that were decoded and encoded; the others were there already.
         waited: seconds that the encoder waited for the decoders.
         busy: seconds that the encoder worked.
     """
 
     entry: ShardEntry
+    videos: int = 0
     encoded: int = 0
     waited: float = 0.0
     busy: float = 0.0
@@ -152,7 +154,13 @@ def extract_videos(
         _in_order(catch.failures, shard.videos),
         settings.features_digest,
     )
-    return TaskResult(entry=entry, encoded=len(rest), waited=catch.waited, busy=embedder.busy)
+    return TaskResult(
+        entry=entry,
+        videos=len(shard.videos),
+        encoded=len(rest),
+        waited=catch.waited,
+        busy=embedder.busy,
+    )
 
 
 def store_pixels(
@@ -187,7 +195,7 @@ def store_pixels(
                         )
                     case Failed(error):
                         writer.fail(_failure(video, error, settings.root))
-    return TaskResult(entry=writer.entry, encoded=len(shard.videos))
+    return TaskResult(entry=writer.entry, videos=len(shard.videos), encoded=len(shard.videos))
 
 
 def extract_captions(shard: CaptionShard, settings: TaskSettings) -> TaskResult:

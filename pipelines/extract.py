@@ -14,6 +14,7 @@ from vidret.data.manifest import MANIFEST, Manifest, SplitCount, read_manifest, 
 from vidret.data.pixels.index import PixelIndex, find_pixels
 from vidret.data.projections import write_projections
 from vidret.data.samples import Dataset
+from vidret.data.sweep import remove_stray
 from vidret.data.synth.script import Clip
 from vidret.extract.encoders import Encoders, load_encoders
 from vidret.extract.pixel_plan import PixelPlan, plan_pixels
@@ -180,6 +181,7 @@ def _extract(extraction: Extraction, on_progress: OnProgress) -> ExtractReport:
         entries += [result.entry for result in results]
     complete = config.only is None
     write_manifest(folder, manifest_of(extraction, plan, entries, complete=complete))
+    remove_stray(folder)
     report = make_report(
         config,
         extraction.dataset,

@@ -31,19 +31,22 @@ from vidret.extract.decoding.messages import (
 
 log = logging.getLogger(__name__)
 
+WITHOUT_LIMIT = ("nvdec",)  # CUDA alone reserves more than a decoder may take
+
 
 def main() -> None:
     """Serve jobs until there are no more."""
     answers = os.dup(1)
     os.dup2(2, 1)  # what a library prints must not come between the messages
     memory = int(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while True:
         try:
             job: Job = read_message(_read_input)
         except EOFError:
             return
+        if job.decoder not in WITHOUT_LIMIT:
+            resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         try:
             _serve(job, answers)
         except BrokenPipeError:  # whoever asked is gone

@@ -62,6 +62,9 @@ KINDS: dict[str, DTypeLike] = {  # of samples, by FFmpeg's names
 }
 MICROSECONDS = 1_000_000
 
+Matrix = tuple[int, int, int, int]  # the a, b, c, d of x' = a x + c y, y' = b x + d y
+UPRIGHT: Matrix = (1, 0, 0, 1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
@@ -409,6 +412,7 @@ class _Painter:
 
     def __init__(self) -> None:
         self._graph = Graph()
+        self._matrix = UPRIGHT
         self._form: tuple[object, ...] = ()
 
     def paint(self, frame: VideoFrame) -> NDArray[np.uint8]:
@@ -419,12 +423,15 @@ class _Painter:
             frame.colorspace,
             frame.color_range,
             frame.interlaced_frame,
+            frame.rotation,
         )
         if form != self._form:
             self._graph, self._form = _graph_to_rgb(frame), form
+            # Not for every frame: one whose side data was looked at stays until a collection.
+            self._matrix = _display_matrix(frame)
         self._graph.vpush(frame)
         image = self._graph.vpull().to_ndarray().astype(np.uint8, copy=False)
-        return np.ascontiguousarray(_upright(image, frame))
+        return np.ascontiguousarray(_upright(image, self._matrix))
 
 
 def _graph_to_rgb(frame: VideoFrame) -> Graph:
@@ -441,22 +448,21 @@ def _graph_to_rgb(frame: VideoFrame) -> Graph:
     return graph
 
 
-def _upright(image: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
+def _upright(image: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]:
     """Turn and mirror as the display matrix says.
 
     `VideoFrame.rotation` alone would turn a mirrored picture the wrong way.
     """
-    a, b, c, d = _display_matrix(frame)
+    a, b, c, d = matrix
     if abs(a) < abs(b):
         image, a, d = image.swapaxes(0, 1), c, b
     return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
-def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
-    """The a, b, c, d of x' = a x + c y, y' = b x + d y."""
+def _display_matrix(frame: VideoFrame) -> Matrix:
     matrix = cast(Mapping[str, Buffer], frame.side_data).get("DISPLAYMATRIX")
     if matrix is None:
-        return 1, 0, 0, 1
+        return UPRIGHT
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
     return a, b, c, d
 

@@ -126,7 +126,7 @@ def _advance(progress: Progress, result: TaskResult, pace: Pace, *, only_pixels:
         return replace(progress, note=pace.note())
     return replace(
         progress,
-        done=progress.done + result.entry.items,
+        done=progress.done + result.videos - result.entry.failed,
         failed=progress.failed + result.entry.failed,
         note=pace.note(),
     )

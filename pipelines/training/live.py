@@ -62,7 +62,8 @@ class LiveSplit:
             return cached
         tokens = self.source.tokens[rows.to(self.source.tokens.device)]
         sentence, hidden = self.source.encoders.clip.encode_tokens(tokens.to(rows.device))
-        words = hidden[:, 1 : 1 + cached.words.shape[1]]  # behind the mark of the start
+        first = self.source.encoders.clip.first_word
+        words = hidden[:, first : first + cached.words.shape[1]]
         return Texts(sentence=sentence.float(), words=words.float(), word_mask=cached.word_mask)
 
     def videos(self, rows: Tensor) -> Videos:

@@ -99,7 +99,9 @@ class Cluster:
 
 
 @contextmanager
-def started_cluster(folder: Path, *, workers: int, preload: Path | None = None) -> Iterator[Cluster]:
+def started_cluster(
+    folder: Path, workers: int, *, preload: Path | None = None
+) -> Iterator[Cluster]:
     """A cluster for as long as the block lasts; its workers come while the block goes on."""
     folder.mkdir(exist_ok=True)
     cluster = Cluster(folder, preload)

@@ -16,6 +16,8 @@ def events(path, sampling):
     name, lives = path.name, Path({lives!r})
     if name.startswith("hang"):
         time.sleep(3600)
+    if name.startswith("slow"):
+        time.sleep(0.4)
     if name.startswith("spin"):
         while True:
             pass
@@ -38,6 +40,9 @@ child.main()
 
 
 def spoil_decoders(monkeypatch, folder: Path) -> None:
-    """Files called `hang*`, `spin*`, `greedy*`, `bug*`, `crash*`, `change*` do that; `once*` crashes once."""
+    """Files called `hang*`, `spin*`, `greedy*`, `bug*`, `crash*`, `change*` do that.
+
+    `once*` crashes once, and `slow*` takes its time.
+    """
     program = PROGRAM.format(lives=str(folder / "crashed-once"))
     monkeypatch.setattr(process, "COMMAND", ("-P", "-c", program))

@@ -94,6 +94,7 @@ class Growing:
                 entries.append(self.write(shard))
         if finished is None:
             self.write_manifest(plan, entries, dataset, complete=True)
+        time.sleep(0.01)  # what happens next is younger, also by a coarse clock
         return self.encoded
 
     def write(self, shard: VideoShard | CaptionShard) -> ShardEntry:

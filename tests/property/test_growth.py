@@ -11,6 +11,8 @@ from vidret.data.cache import FeatureCache
 from vidret.data.check import verify_cache
 from vidret.data.manifest import read_manifest
 
+IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # many small files, all flushed
+
 names = st.sampled_from([f"v{number}" for number in range(7)])
 contents = st.sampled_from(["one", "two", "three", "bad", "bad file"])
 texts = st.sampled_from(["a dog", "a cat", "rain"])
@@ -59,10 +61,10 @@ def found(growing):
     return seen | {failure.id: failure.path for failure in cache.failures()}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(runs, min_size=1, max_size=4))
 def test_a_run_killed_anywhere_and_given_again_equals_one_that_was_not(history):
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as name:
         quiet, killed = (Growing(Path(name) / who, Path(name) / f"{who}-cache") for who in "qk")
         for number, run in enumerate(history):
             for one in (quiet, killed):
@@ -77,10 +79,10 @@ def test_a_run_killed_anywhere_and_given_again_equals_one_that_was_not(history):
             assert read_manifest(killed.cache) == read_manifest(quiet.cache)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(runs, min_size=1, max_size=4))
 def test_a_cache_shows_just_what_its_dataset_has(history):
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as name:
         growing = Growing(Path(name) / "videos", Path(name) / "cache")
         for number, run in enumerate(history):
             growing.generation = number

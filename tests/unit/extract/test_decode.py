@@ -1,5 +1,6 @@
 """Both decoders on real clips, against each other and against a full decode of the file."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -308,6 +309,19 @@ def test_whoever_stops_listening_leaves_no_process_behind(clips, tmp_path, monke
     started = (tmp_path / "started").read_text().split()
     assert len(started) == 4
     assert all(_is_soon_gone(int(process)) for process in started)
+
+
+def test_no_picture_waits_for_the_garbage_collector(clips):
+    """A frame of PyAV whose side data was looked at would, with all its pixels."""
+    gc.collect()
+    gc.disable()
+    try:
+        pictures = of_kind(told_of(clips / "base.mp4", frames=50), Picture)
+        left = gc.collect()
+    finally:
+        gc.enable()
+    assert len(pictures) == 50
+    assert left < 50
 
 
 @pytest.fixture(scope="session")
