@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vidret.extract.decode import ffmpeg_binary
 
+FRAMES = 12  # taken of each file
 DRAWN = "testsrc2=size={width}x{height}:rate={rate},noise=alls=12:allf=t"
 # A chord that swells, with some hiss: nothing that a codec could leave out.
 SOUND = (

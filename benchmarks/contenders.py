@@ -19,6 +19,7 @@ import imageio_ffmpeg
 import numpy as np
 import torch
 from av.audio.resampler import AudioResampler
+from clips import FRAMES
 from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as pixels
 
@@ -27,7 +28,6 @@ from vidret.extract.decoding.events import Picture, SoundPart
 from vidret.extract.decoding.process import DecodingProcess
 from vidret.extract.decoding.sampling import uniform_indices
 
-FRAMES = 12
 SIDE = 224
 SECOND_TRIES = 5  # of X-Pool's loader, each of which takes a later frame
 
@@ -158,7 +158,7 @@ def _as_xpool_keeps(picture: Piece) -> torch.Tensor:
 
 
 def _as_xpool_ends(pictures: Sequence[torch.Tensor]) -> torch.Tensor:
-    """All native pictures as float32, then small, bicubic without antialias as in its torchvision."""
+    """All native pictures as float32, then small: bicubic, no antialias as in its torchvision."""
     images = torch.stack(list(pictures)).float() / 255
     bicubic = pixels.InterpolationMode.BICUBIC
     return pixels.center_crop(pixels.resize(images, [SIDE], bicubic, antialias=False), [SIDE, SIDE])
@@ -248,9 +248,7 @@ def _read_with_decord(path: Path) -> Iterator[Piece]:
 def _read_with_torchcodec(path: Path) -> Iterator[Piece]:
     from torchcodec.decoders import AudioDecoder, VideoDecoder
 
-    video = VideoDecoder(
-        str(path), seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC"
-    )
+    video = VideoDecoder(str(path), seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC")
     indices = uniform_indices(len(video), FRAMES).tolist()
     yield from video.get_frames_at(indices).data.numpy()
     sound = AudioDecoder(str(path), sample_rate=SAMPLE_RATE).get_all_samples()

@@ -1,11 +1,12 @@
 """Twelve frames and the sound of a file on one core: vidret's decoders beside those of others.
 
-    python benchmarks/decode.py
+python benchmarks/decode.py
 """
 
 import argparse
 import gc
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-
 from clips import Form, draw, source_of
 from contenders import (
     ALL_WITH_AV,
@@ -32,15 +32,9 @@ from contenders import (
 from report import CLIPS, number, show, table, verdict
 from timing import Seconds, median, take_turns, times_slower
 
-SMALL = Form(
-    name="240p", width=320, height=240, rate=25, seconds=10, film="bikes.mp4"
-)
-MIDDLE = Form(
-    name="720p", width=1280, height=720, rate=30, seconds=20, film="bikes.mp4"
-)
-LARGE = Form(
-    name="1080p", width=1920, height=1080, rate=30, seconds=60, film="bigbuckbunny.mp4"
-)
+SMALL = Form(name="240p", width=320, height=240, rate=25, seconds=10, film="bikes.mp4")
+MIDDLE = Form(name="720p", width=1280, height=720, rate=30, seconds=20, film="bikes.mp4")
+LARGE = Form(name="1080p", width=1920, height=1080, rate=30, seconds=60, film="bigbuckbunny.mp4")
 GOPS = 48, 250
 ROUNDS = {"240p": 15, "720p": 7, "1080p": 5}
 
@@ -102,6 +96,7 @@ def _parse() -> argparse.Namespace:
 def _use_one_core(core: int) -> None:
     os.sched_setaffinity(0, {core})
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     cv2.setNumThreads(1)
 
 

@@ -1,6 +1,6 @@
 """The whole of extract on two cores, beside decoding alone, encoding alone, and other ways.
 
-    python benchmarks/extract.py
+python benchmarks/extract.py
 """
 
 import argparse
@@ -15,12 +15,13 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clips import Form, draw, source_of
-from contenders import FRAMES, GRABBING, LOOP, XPOOL, Contender
+from clips import FRAMES, Form, draw, source_of
+from contenders import GRABBING, LOOP, XPOOL, Contender
 from halves import decode_alone, encode_alone, one_after_another, warm_up
 from models import real_encoders
 from report import BUILD, CLIPS, number, show, table, verdict
 from timing import Seconds, median, take_turns, times_slower
+
 from vidret.data.samples import Video
 from vidret.extract.plan import VideoShard
 from vidret.extract.schedule import Job, Place, dask_client, run_jobs

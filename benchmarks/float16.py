@@ -1,6 +1,6 @@
 """What storing features as float16 does to similarities and to ranks.
 
-    python benchmarks/float16.py
+python benchmarks/float16.py
 """
 
 import argparse
@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from report import BUILD, show, table
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from report import BUILD, show, table
 from vidret.data.cache import FeatureCache
 from vidret.data.features import SplitFeatures
 from vidret.data.fingerprint import Fingerprint
@@ -133,9 +133,7 @@ def _synth_cases(work: Path, clips: int) -> list[Case]:
     ]
 
 
-def _in_float32(
-    stored: SplitFeatures, encoders: Encoders, config: ExtractConfig
-) -> SplitFeatures:
+def _in_float32(stored: SplitFeatures, encoders: Encoders, config: ExtractConfig) -> SplitFeatures:
     """The same split, encoded again and never made smaller."""
     dataset, _ = open_dataset(config)
     videos = {video.id: video for video in dataset.videos}
@@ -164,9 +162,7 @@ def _encode_video(
         return seen, encoders.sound.encode(torch.from_numpy(decoded.waveform)).numpy()
 
 
-def _encode_texts(
-    captions: Sequence[Caption], encoders: Encoders
-) -> tuple[np.ndarray, np.ndarray]:
+def _encode_texts(captions: Sequence[Caption], encoders: Encoders) -> tuple[np.ndarray, np.ndarray]:
     with computing(encoders):
         encoded = encode_captions(captions, encoders)
     return (

@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from clips import FRAMES, Form, draw
+from models import BACKBONE, TINY, real_encoders
+from report import BUILD, CLIPS, number, show, table, verdict
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from clips import Form, draw
-from contenders import FRAMES
-from models import BACKBONE, TINY, real_encoders
-from report import BUILD, CLIPS, number, show, table, verdict
 from vidret.data.samples import Video
+from vidret.extract.clip import load_clip
 from vidret.extract.embedding import batch_sizes, computing
 from vidret.extract.encoders import Encoders, EncoderSpec, load_encoders
 from vidret.extract.plan import VideoShard
@@ -101,11 +101,11 @@ def _encoder_alone(spec: EncoderSpec, seconds: float) -> Iterator[Run]:
     }
     for precision in PRECISIONS:
         for name, change in forms.items():
-            load_encoders.__globals__["_load"].cache_clear()  # the change stays with the model
-            encoders = load_encoders(replace(spec, precision=precision))
-            encoders.clip.model.visual = change(encoders.clip.model.visual)
+            clip = load_clip(spec.backbone, device=spec.device)  # anew: the change stays with it
+            clip.model.visual = change(clip.model.visual)
+            device = torch.device(spec.device)
+            encoders = Encoders(clip=clip, sound=None, device=device, precision=precision)
             yield Run(name=name, precision=precision, frames=_frames_a_second(encoders, seconds))
-    load_encoders.__globals__["_load"].cache_clear()
 
 
 def _frames_a_second(encoders: Encoders, seconds: float) -> float:
@@ -277,7 +277,12 @@ def _show(
         + ". The share is that of the bfloat16 rate, in the encoder's own operations."
     )
     rows = [
-        [run.precision, run.name, number(run.frames), f"{run.frames * flops / chip['bfloat16']:.1%}"]
+        [
+            run.precision,
+            run.name,
+            number(run.frames),
+            f"{run.frames * flops / chip['bfloat16']:.1%}",
+        ]
         for run in alone
     ]
     show(table(["the encoder alone", "", "frames a second", "share"], rows))

@@ -9,10 +9,10 @@ from functools import cache
 
 import numpy as np
 import torch
+from contenders import OTHERS, take
 from numpy.typing import NDArray
 from torch import Tensor
 
-from contenders import OTHERS, take
 from vidret.data.samples import Video
 from vidret.extract.decoding.events import SoundPart
 from vidret.extract.decoding.process import DecodingProcess
@@ -97,14 +97,14 @@ def _decoded(videos: Sequence[Video], settings: TaskSettings) -> Iterator[Iterat
         )
 
     with borrowed_lanes(settings.lanes) as lanes:
-        for video, pieces in lanes.run(videos, source):
-            yield _without_failures(video, pieces)
+        for _, pieces in lanes.run(videos, source):
+            yield _without_failures(pieces)
 
 
-def _without_failures(video: Video, pieces: Iterator[Piece]) -> Iterator[Piece]:
+def _without_failures(pieces: Iterator[Piece]) -> Iterator[Piece]:
     for piece in pieces:
         if isinstance(piece, Failed):
-            raise RuntimeError(f"{video.path}: {piece.error}")
+            raise piece.error
         yield piece
 
 
@@ -122,5 +122,3 @@ def _encode_sound(encoders: Encoders, sound: NDArray[np.float32]) -> None:
     if encoders.sound is not None:
         for window in cut_windows(torch.from_numpy(sound.copy())):
             encoders.sound.encode_windows(window[None])
-
-

@@ -56,9 +56,10 @@ def mebibytes(size: float) -> str:
 
 def machine() -> str:
     """The processor, the memory and the versions, without the machine's name."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    cores = len(os.sched_getaffinity(0))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     facts = [
-        f"{len(os.sched_getaffinity(0))} cores of {_processor()}, {memory / 2**30:.0f} GiB of memory",
+        f"{cores} cores of {_processor()}, {memory:.0f} GiB of memory",
         f"{platform.system()}, Python {platform.python_version()}",
         f"decoders: {decoder_version('av')}; {decoder_version('ffmpeg')}",
         ", ".join(f"{name} {_version(name)}" for name in PACKAGES),

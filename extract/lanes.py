@@ -1,8 +1,8 @@
 """Decoding runs ahead of the encoder: several videos at once, handed over in their order.
 
 Each lane is a thread with a decoding process of its own. What a lane has ready waits in memory, up
-to `BUFFER` bytes in all lanes together; the video whose turn it is may always go on, so a full
-buffer stops no one for good.
+to `BUFFER` bytes in all lanes together; the video whose turn it is may always hand over its next
+piece, so a full buffer stops no one for good.
 """
 
 import atexit
@@ -135,9 +135,7 @@ class _State:
         """Hand over a piece once there is room; False says that nobody wants it any more."""
         size = _bytes_of(piece)
         with self.changed:
-            self.changed.wait_for(
-                lambda: self.stopped or position == self.turn or self.held + size <= BUFFER
-            )
+            self.changed.wait_for(lambda: self.stopped or self._has_room(position, size))
             self.held += size
             self.orders[position].pieces.append(piece)
             self.changed.notify_all()
@@ -175,6 +173,11 @@ class _State:
         with self.changed:
             self.stopped = True
             self.changed.notify_all()
+
+    def _has_room(self, position: int, size: int) -> bool:
+        """The video whose turn it is may have one piece waiting, however full the buffer is."""
+        is_missed = position == self.turn and not self.orders[position].pieces
+        return is_missed or self.held + size <= BUFFER
 
     def _is_ready(self, position: int) -> bool:
         order = self.orders.get(position)

@@ -294,6 +294,8 @@ def _worker_specs(place: Place) -> dict[str, Any]:
 def _attached_client(place: Place) -> Iterator["Client"]:
     from distributed import Client
 
+    for name in ("distributed", "distributed.client"):  # what matters we say ourselves
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     where = place.scheduler or f"the scheduler of {place.scheduler_file}"
     file = None if place.scheduler_file is None else str(place.scheduler_file)
     try:
@@ -320,21 +322,28 @@ def _wait_for_a_worker(client: "Client", where: str) -> None:
 
 @contextmanager
 def _scheduler_stays(client: "Client") -> Iterator[None]:
-    """Say it in our words when the scheduler is gone for good.
+    """Say it in our words when the scheduler is gone.
 
-    Then its futures are cancelled, or raise whatever became of the connection.
+    Then its futures are cancelled, also where another one soon answers at the same place, or raise
+    whatever became of the connection.
     """
     from concurrent.futures import CancelledError
 
     try:
         yield
-    except (CancelledError, OSError, RuntimeError, asyncio.CancelledError) as error:
+    except (CancelledError, asyncio.CancelledError) as error:
+        raise _has_gone(client) from error
+    except (OSError, RuntimeError) as error:
         if _answers(client):
             raise
-        raise MissingError(
-            f"the Dask scheduler has gone ({_first_line(error)}): what is done is kept, start it "
-            "again and give the same command"
-        ) from error
+        raise _has_gone(client) from error
+
+
+def _has_gone(client: "Client") -> MissingError:
+    return MissingError(
+        f"the Dask scheduler at {client.scheduler.address} has gone: what is done is kept, start "
+        "it again and give the same command"
+    )
 
 
 def _answers(client: "Client") -> bool:

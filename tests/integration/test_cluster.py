@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from distributed import Client
+from distributed import Client, get_task_stream
 from making.cluster import spoiling_preload, started_cluster, wait_for, workers_dying
 from making.processes import continuing_command, interrupt, run_vidret, started, succeed, wait_until
 
@@ -96,7 +96,7 @@ def test_workers_killed_every_few_seconds_change_nothing(tmp_path, command, quie
         started(*command, "--scheduler-file", str(cluster.file), cwd=tmp_path) as process,
     ):
         wait_until(lambda: count(tmp_path) > 0, process)
-        with workers_dying(cluster, every=EVERY) as dead:
+        with workers_dying(cluster, every=EVERY, progress=lambda: count(tmp_path)) as dead:
             printed, talk = process.communicate()
             died = len(dead)
     assert (process.returncode, talk.count("Traceback")) == (0, 0), talk
@@ -178,7 +178,7 @@ def test_ctrl_c_leaves_the_cluster_to_others_and_the_last_line_continues(
 
 def tasks_of(client, run):
     """Which functions ran on which workers while `run` went on: a set of names a worker."""
-    with client.get_task_stream() as stream:
+    with get_task_stream(client) as stream:
         run()
     found = {}
     for task in stream.data:

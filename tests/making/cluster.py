@@ -114,19 +114,27 @@ def started_cluster(
 
 
 @contextmanager
-def workers_dying(cluster: Cluster, *, every: float) -> Iterator[list[Node]]:
+def workers_dying(
+    cluster: Cluster, *, every: float, progress: Callable[[], int]
+) -> Iterator[list[Node]]:
     """Kill the oldest worker now and then, and start another one; yields the dead.
 
-    Only one that has joined is killed: a cluster on a slow machine would never begin otherwise.
+    Args:
+        cluster: with some workers.
+        every: seconds between two deaths, or more: a machine on which none of them comes to do
+            anything in that time would never end.
+        progress: grows whenever something has been done.
     """
     alive = [node for node in cluster.nodes if node is not cluster.scheduler]
     dead: list[Node] = []
     ended = threading.Event()
 
     def kill_and_replace() -> None:
+        done = -1
         while not ended.wait(every):
             joined = [node for node in alive if node.says("Registered to")]
-            if len(joined) > 1:
+            if len(joined) > 1 and progress() > done:
+                done = progress()
                 joined[0].kill()
                 alive.remove(joined[0])
                 dead.append(joined[0])
