@@ -9,7 +9,7 @@ PIP := $(NO_RUSTUP) $(BIN)/python -m pip --disable-pip-version-check --no-cache-
 LINKS := data extract heads pipelines
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev check test test-all cov dist tiny mini clean
+.PHONY: help demo dev check test test-all cov bench dist tiny mini clean
 
 help:            ## Show what there is to make.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ test-all: dev    ## The quick tests and the slow ones.
 
 cov: dev         ## The quick tests, and what they never reach.
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+bench: dev       ## Compare with others and write docs/benchmarks.md; ONLY="decode gpu" takes some.
+	$(BIN)/python benchmarks/run.py $(ONLY)
 
 dist: dev        ## A wheel and a source archive in dist/.
 	$(BIN)/python -m build --no-isolation

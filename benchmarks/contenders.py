@@ -2,9 +2,10 @@
 
 Each is written anew from what its source does, with one thread, and gives the pictures at native
 size first, so that it can be checked that all give the same ones. What follows is its own way of
-making them small.
+making them small. What is not everywhere installed is imported where it is used.
 """
 
+import atexit
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import ffmpeg
 import imageio_ffmpeg
 import numpy as np
@@ -100,7 +100,9 @@ def _pieces(events: Iterable[object]) -> Iterator[Piece]:
 
 @cache
 def _decoding_process() -> DecodingProcess:
-    return DecodingProcess()
+    process = DecodingProcess()
+    atexit.register(process.close)
+    return process
 
 
 def crop(picture: Piece) -> torch.Tensor:
@@ -115,6 +117,8 @@ def crop(picture: Piece) -> torch.Tensor:
 
 def _read_by_seeking(path: Path) -> Iterator[Piece]:
     """X-Pool's loader: a seek for each frame, and a later one where that cannot be read."""
+    import cv2
+
     with closing(_Capture(path)) as film:
         for index in uniform_indices(film.num_frames, FRAMES).tolist():
             film.capture.set(cv2.CAP_PROP_POS_FRAMES, index)
@@ -143,6 +147,8 @@ class _Capture:
     """An open file, decoded by one thread."""
 
     def __init__(self, path: Path) -> None:
+        import cv2
+
         self.capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         if not self.capture.isOpened():
             raise ValueError(f"{path} cannot be opened by OpenCV")
@@ -166,6 +172,8 @@ def _as_xpool_ends(pictures: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def _crop_with_opencv(picture: Piece) -> Piece:
     """clip-video-encode: OpenCV's bicubic, which has no antialias, then the middle."""
+    import cv2
+
     height, width = picture.shape[:2]
     scale = min(height, width) / SIDE
     size = (max(int(width / scale), SIDE), max(int(height / scale), SIDE))

@@ -29,7 +29,7 @@ from contenders import (
     native_pictures,
     take,
 )
-from report import CLIPS, number, show, table, verdict
+from report import CLIPS, number, show, show_machine, table, verdict
 from timing import Seconds, median, take_turns, times_slower
 
 SMALL = Form(name="240p", width=320, height=240, rate=25, seconds=10, film="bikes.mp4")
@@ -82,6 +82,7 @@ def main() -> None:
         ways = {one.name: partial(take, one, path) for one in (*OURS, *OTHERS)}
         seconds[form] = take_turns(ways, options.rounds or ROUNDS[form.name])
     _show(forms, seconds, same)
+    show_machine()
 
 
 def _parse() -> argparse.Namespace:

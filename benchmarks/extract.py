@@ -19,7 +19,7 @@ from clips import FRAMES, Form, draw, source_of
 from contenders import GRABBING, LOOP, XPOOL, Contender
 from halves import decode_alone, encode_alone, one_after_another, warm_up
 from models import real_encoders
-from report import BUILD, CLIPS, number, show, table, verdict
+from report import BUILD, CLIPS, number, show, show_machine, table, verdict
 from timing import Seconds, median, take_turns, times_slower
 
 from vidret.data.samples import Video
@@ -79,6 +79,7 @@ def main() -> None:
             command = _time_command(folder, videos, settings, Path(work))
         measured.append(Measured(folder=folder, seconds=seconds, command=command))
     _show(measured)
+    show_machine()
 
 
 def _parse() -> argparse.Namespace:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from report import BUILD, show, table
+from report import BUILD, show, show_machine, table
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -55,6 +55,7 @@ def main() -> None:
         *_synth_cases(options.work, options.clips),
     ]
     _show(cases)
+    show_machine()
 
 
 def _parse() -> argparse.Namespace:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from clips import FRAMES, Form, draw
 from models import BACKBONE, TINY, real_encoders
-from report import BUILD, CLIPS, number, show, table, verdict
+from report import BUILD, CLIPS, number, show, show_machine, table, verdict
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -60,6 +60,7 @@ def main() -> None:
     alone = list(_encoder_alone(spec, options.seconds))
     fed = _fed(spec, options)
     _show(options, chip, flops, alone, fed)
+    show_machine()
 
 
 def _parse() -> argparse.Namespace:

@@ -54,8 +54,8 @@ def mebibytes(size: float) -> str:
     return f"{size / 2**20:,.0f} MiB"
 
 
-def machine() -> str:
-    """The processor, the memory and the versions, without the machine's name."""
+def show_machine() -> None:
+    """Print the processor, the memory and the versions, without the machine's name."""
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     facts = [
@@ -64,7 +64,7 @@ def machine() -> str:
         f"decoders: {decoder_version('av')}; {decoder_version('ffmpeg')}",
         ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
     ]
-    return "\n".join(f"- {fact}" for fact in facts)
+    show("\n".join(f"- {fact}" for fact in facts))
 
 
 def _processor() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-EVERY = 0.1  # seconds from one look to the next
+EVERY = 0.25  # seconds from one look to the next
 DECODER = "vidret.extract.decoding.child"
 WORKER = "spawn_main"  # how Dask's nanny starts one
 
@@ -34,6 +34,7 @@ class Peaks:
     """What was seen of a whole command."""
 
     total: Peak = field(default_factory=Peak)
+    command: Peak = field(default_factory=Peak)  # the process that was started, alone
     workers: dict[int, Peak] = field(default_factory=dict)  # each with its decoders
     decoders: dict[int, Peak] = field(default_factory=dict)
     seconds: float = 0.0
@@ -84,7 +85,7 @@ def _watch(pid: int, peaks: Peaks, ended: threading.Event) -> None:
             for process in (root, *root.children(recursive=True)):
                 with suppress(psutil.Error, OSError, ValueError):
                     _look_at(process, shares, highest, owner, peaks)
-        _note(shares, highest, owner, peaks)
+        _note(pid, shares, highest, owner, peaks)
 
 
 def _look_at(
@@ -103,8 +104,8 @@ def _look_at(
             peaks.decoders[pid] = Peak()
         elif WORKER in told:
             peaks.workers[pid] = Peak()
-    shares[pid] = process.memory_full_info().pss
     highest[pid] = _highest(pid)
+    shares[pid] = process.memory_full_info().pss
 
 
 def _highest(pid: int) -> int:
@@ -115,15 +116,23 @@ def _highest(pid: int) -> int:
 
 
 def _note(
-    shares: dict[int, int], highest: dict[int, int], owner: dict[int, int], peaks: Peaks
+    root: int,
+    shares: dict[int, int],
+    highest: dict[int, int],
+    owner: dict[int, int],
+    peaks: Peaks,
 ) -> None:
-    peaks.total.shared_out = max(peaks.total.shared_out, sum(shares.values()))
-    peaks.total.resident = max(peaks.total.resident, sum(highest[pid] for pid in shares))
+    _raise(peaks.total, list(shares), shares, highest)
+    _raise(peaks.command, [root], shares, highest)
     for worker, peak in peaks.workers.items():
-        own = [pid for pid in shares if owner[pid] == worker]
-        peak.shared_out = max(peak.shared_out, sum(shares[pid] for pid in own))
-        peak.resident = max(peak.resident, sum(highest[pid] for pid in own))
+        _raise(peak, [pid for pid in shares if owner[pid] == worker], shares, highest)
     for decoder, peak in peaks.decoders.items():
-        if decoder in shares:
-            peak.shared_out = max(peak.shared_out, shares[decoder])
-            peak.resident = max(peak.resident, highest[decoder])
+        _raise(peak, [decoder], shares, highest)
+
+
+def _raise(
+    peak: Peak, pids: Sequence[int], shares: dict[int, int], highest: dict[int, int]
+) -> None:
+    seen = [pid for pid in pids if pid in shares]
+    peak.shared_out = max(peak.shared_out, sum(shares[pid] for pid in seen))
+    peak.resident = max(peak.resident, sum(highest[pid] for pid in seen))

@@ -58,6 +58,7 @@ class VideoFacts:
         width: of the pictures as they are shown; so is `height`.
         codec: FFmpeg's name of the video's codec.
         partial: something in the file could not be decoded, and was left out.
+        container: FFmpeg's name of the file format; no cache keeps it.
     """
 
     times: NDArray[np.float64]
@@ -69,6 +70,7 @@ class VideoFacts:
     height: int = 0
     codec: str = ""
     partial: bool = False
+    container: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,12 @@ def without_video(path: Path) -> DecodeError:
     return _refusal(path, "holds no video stream: leave it out, or put the right file there")
 
 
+def encrypted(path: Path) -> DecodeError:
+    """The error for a file whose pictures only a key would show."""
+    reason = "cannot be decoded, since it is encrypted: put a copy without protection there"
+    return _refusal(path, reason)
+
+
 def too_large(path: Path, width: int, height: int) -> DecodeError:
     """The error for pictures that would take too much memory."""
     size = f"{width} x {height} pixels, more than {MAX_PIXELS:,} in all"

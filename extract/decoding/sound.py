@@ -25,13 +25,20 @@ Channels = Sequence[NDArray[np.generic]]  # the same stretch of each
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """What became of the sound of a file; `seconds` counts silence too."""
+    """What became of the sound of a file.
+
+    Args:
+        seconds: of all that was heard, silence too.
+        damaged: some of it could not be decoded, and was left out.
+    """
 
     state: AudioState
     seconds: float
+    damaged: bool = False
 
 
 NO_STREAM = Sound(AudioState.NO_STREAM, 0.0)
+ENCRYPTED = "it is encrypted"
 
 
 class Listener:
@@ -75,7 +82,7 @@ class Listener:
         elif not lost and (self._num_heard or not self.complaint):
             silent = self._peak < SILENCE_PEAK
             state = AudioState.SILENT if silent else AudioState.OK
-            return Sound(state, self._num_heard / SAMPLE_RATE)
+            return Sound(state, self._num_heard / SAMPLE_RATE, damaged=bool(self.complaint))
         log.warning(
             "%s: the sound cannot be decoded (%s); the frames are kept",
             printable(self._path),

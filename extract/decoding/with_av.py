@@ -29,6 +29,7 @@ from vidret.extract.decoding.files import (
     MAX_PIXELS,
     PROTOCOLS,
     address,
+    encrypted,
     too_large,
     unreadable,
     without_video,
@@ -46,8 +47,9 @@ from vidret.extract.decoding.frame_index import (
     is_trusted,
     plan_runs,
 )
+from vidret.extract.decoding.headers import breaks_off, encrypted_tracks
 from vidret.extract.decoding.sampling import NO_PTS, Sampling, frame_times, shown_seconds
-from vidret.extract.decoding.sound import NO_STREAM, Channels, Listener, Sound
+from vidret.extract.decoding.sound import ENCRYPTED, NO_STREAM, Channels, Listener, Sound
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +146,8 @@ def _tell(path: Path, sampling: Sampling, show: ShowByIndex) -> Iterator[Event]:
             width=chosen.width,
             height=chosen.height,
             codec=contents.codec,
-            partial=contents.damaged or chosen.damaged,
+            partial=contents.damaged or chosen.damaged or contents.sound.damaged,
+            container=contents.container,
         )
     )
 
@@ -153,9 +156,14 @@ def _read_packets(
     path: Path, container: InputContainer, video: VideoStream
 ) -> Generator[SoundPart, None, Contents]:
     """Go over all packets once: note where the frames are, and decode the sound."""
-    ear = _Ear(path, container.streams.audio[0]) if container.streams.audio else None
+    name, locked = container.format.name, frozenset[int]()
+    if name.startswith("mov"):
+        locked = encrypted_tracks(path)
+    if video.index in locked:
+        raise encrypted(path)
+    ear = _Ear(path, container.streams.audio[0], locked) if container.streams.audio else None
     notes = PacketNotes()
-    damaged = False
+    damaged = name.startswith("matroska") and breaks_off(path)
     for packet in _demux(container, video, *(ear.streams if ear else [])):
         damaged |= packet is None or packet.is_corrupt
         if packet is None:
@@ -170,7 +178,7 @@ def _read_packets(
         yield from ear.listener.rest()
         sound = ear.listener.verdict()
     return Contents(
-        container=container.format.name,
+        container=name,
         codec=video.codec_context.codec.canonical_name,
         time_base=video.time_base or Fraction(1, 1000),
         rate=video.guessed_rate or video.average_rate,
@@ -183,13 +191,15 @@ def _read_packets(
 class _Ear:
     """Decodes the packets of the sound, and never fails the file over them."""
 
-    def __init__(self, path: Path, stream: AudioStream) -> None:
+    def __init__(self, path: Path, stream: AudioStream, locked: frozenset[int]) -> None:
         self.listener = Listener(path)
-        self.streams = [stream]
+        self.streams: list[AudioStream] = []
         if stream.codec_context is None:
             self.listener.complaint = "FFmpeg has no decoder for it"
-            self.streams = []
+        elif stream.index in locked:
+            self.listener.complaint = ENCRYPTED
         else:
+            self.streams = [stream]
             self._end = _named_end(stream)
 
     def hear(self, packet: "Packet[Stream]") -> Iterator[SoundPart]:

@@ -31,12 +31,14 @@ from vidret.extract.decoding.files import (
     MAX_PIXELS,
     PROTOCOLS,
     address,
+    encrypted,
     too_large,
     unreadable,
     without_video,
 )
+from vidret.extract.decoding.headers import encrypted_tracks
 from vidret.extract.decoding.sampling import Sampling, frame_times, shown_seconds
-from vidret.extract.decoding.sound import NO_STREAM, Listener, Sound
+from vidret.extract.decoding.sound import ENCRYPTED, NO_STREAM, Listener, Sound
 
 BYTES_AT_ONCE = 1 << 16
 SAMPLES_AT_ONCE = 1 << 15
@@ -53,7 +55,8 @@ LONGEST = 6 * 3600.0  # where a file does not say how long it is, or claims more
 VERSION = re.compile(r"^ffmpeg version (\S+)")
 DURATION = re.compile(r"^\[info\]   Duration: (\d+):(\d+):([\d.]+)", re.MULTILINE)
 CODEC = re.compile(r"\w+")
-STREAM = re.compile(r"^\[info\]   Stream #0:\d+.*?: (Video|Audio): (.*)$", re.MULTILINE)
+CONTAINER = re.compile(r"^\[info\] Input #0, (\S+), from ", re.MULTILINE)
+STREAM = re.compile(r"^\[info\]   Stream #0:(\d+).*?: (Video|Audio): (.*)$", re.MULTILINE)
 TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) exceeds")
 COMPLAINT = re.compile(r"\[(?:error|fatal|panic)\] (.*)$", re.MULTILINE)
 # Not bound to a line's start: the threads of ffmpeg write at the same time, but each part whole.
@@ -85,11 +88,19 @@ class _Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Probe:
-    """What the header of a file says; `seconds` is 0 where it does not say how long it is."""
+    """What the header of a file says.
 
+    Args:
+        sound: number of the stream that is heard.
+        seconds: 0 where it does not say how long it is.
+        locked: the streams that are encrypted.
+    """
+
+    container: str
     codec: str
-    has_audio: bool
+    sound: int | None
     seconds: float
+    locked: frozenset[int] = frozenset()
 
     @property
     def limit(self) -> float:
@@ -112,7 +123,7 @@ def events_of_ffmpeg(path: Path, sampling: Sampling) -> Iterator[Event]:
     probe = _probe(path)
     yield Opened(probe.seconds)
     listing = _list_frames(path, probe.limit)
-    sound = (yield from _play(path, probe.limit)) if probe.has_audio else NO_STREAM
+    sound = yield from _sound(path, probe)
     times = frame_times(listing.pts, listing.time_base, listing.rate)
     indices = sampling.indices(times)
     damaged = False
@@ -130,7 +141,8 @@ def events_of_ffmpeg(path: Path, sampling: Sampling) -> Iterator[Event]:
             width=width,
             height=height,
             codec=probe.codec,
-            partial=damaged,
+            partial=damaged or sound.damaged,
+            container=probe.container,
         )
     )
 
@@ -193,16 +205,23 @@ def _probe(path: Path) -> _Probe:
     size = TOO_LARGE.search(header)
     if size is not None:
         raise too_large(path, int(size[1]), int(size[2]))
-    streams = STREAM.findall(header)
-    if not streams:
+    container = CONTAINER.search(header)
+    if container is None:
         raise unreadable(path, finished.words)
-    videos = [text for kind, text in streams if kind == "Video" and "(attached pic)" not in text]
+    streams = [(int(number), kind, text) for number, kind, text in STREAM.findall(header)]
+    videos = [one for one in streams if one[1] == "Video" and "(attached pic)" not in one[2]]
     if not videos:
         raise without_video(path)
+    video, _, text = videos[0]
+    locked = encrypted_tracks(path) if container[1].startswith("mov") else frozenset[int]()
+    if video in locked:
+        raise encrypted(path)
     return _Probe(
-        codec=CODEC.findall(videos[0])[0],
-        has_audio="Audio" in dict(streams),
+        container=container[1],
+        codec=CODEC.findall(text)[0],
+        sound=next((number for number, kind, _ in streams if kind == "Audio"), None),
         seconds=_seconds(header),
+        locked=locked,
     )
 
 
@@ -280,6 +299,16 @@ def _is_among(pts: Sequence[int]) -> str:
         return f"eq(pts,{pts[0]})"
     half = len(pts) // 2
     return f"if(lt(pts,{pts[half]}),{_is_among(pts[:half])},{_is_among(pts[half:])})"
+
+
+def _sound(path: Path, probe: _Probe) -> Generator[SoundPart, None, Sound]:
+    if probe.sound is None:
+        return NO_STREAM
+    if probe.sound in probe.locked:
+        listener = Listener(path)
+        listener.complaint = ENCRYPTED
+        return listener.verdict()
+    return (yield from _play(path, probe.limit))
 
 
 def _play(path: Path, limit: float) -> Generator[SoundPart, None, Sound]:

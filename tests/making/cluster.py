@@ -115,7 +115,7 @@ def started_cluster(
 
 @contextmanager
 def workers_dying(
-    cluster: Cluster, *, every: float, progress: Callable[[], int]
+    cluster: Cluster, *, every: float, most: int, progress: Callable[[], int]
 ) -> Iterator[list[Node]]:
     """Kill the oldest worker now and then, and start another one; yields the dead.
 
@@ -123,6 +123,7 @@ def workers_dying(
         cluster: with some workers.
         every: seconds between two deaths, or more: a machine on which none of them comes to do
             anything in that time would never end.
+        most: deaths, so that a busy machine is not kept at starting workers.
         progress: grows whenever something has been done.
     """
     alive = [node for node in cluster.nodes if node is not cluster.scheduler]
@@ -131,7 +132,7 @@ def workers_dying(
 
     def kill_and_replace() -> None:
         done = -1
-        while not ended.wait(every):
+        while len(dead) < most and not ended.wait(every):
             joined = [node for node in alive if node.says("Registered to")]
             if len(joined) > 1 and progress() > done:
                 done = progress()

@@ -1,0 +1,101 @@
+import importlib
+import importlib.util
+import shutil
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from making.clips import draw_clip, draw_picture
+
+from vidret.extract.clip import ClipEncoder, Pixels
+from vidret.extract.decoding.sampling import uniform_indices
+
+ROOT = Path(__file__).parents[2]
+SECONDS, FPS, SIZE = 2.0, 25, (96, 64)
+NEEDS = {  # what a way needs that is not installed with vidret
+    "XPOOL": "cv2",
+    "XPOOL_SILENT": "cv2",
+    "GRABBING": "cv2",
+    "DECORD": "decord",
+    "TORCHCODEC": "torchcodec",
+}
+WAYS = (
+    "AV",
+    "AV_IN_PROCESS",
+    "FFMPEG",
+    "LOOP",
+    "STATIC_LOOP",
+    "ALL_WITH_AV",
+    *NEEDS,
+)
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Import a module as the scripts find it, from the folder that they lie in."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return draw_clip(
+        tmp_path_factory.mktemp("clips") / "a.mp4", seconds=SECONDS, fps=FPS, size=SIZE
+    )
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")  # ffmpeg's output
+@pytest.mark.parametrize("way", WAYS)
+def test_every_contender_reads_the_same_frames_and_the_sound(way, load, clip):
+    package = NEEDS.get(way)
+    if package is not None and importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is installed by make bench alone")
+    if way == "LOOP" and shutil.which("ffprobe") is None:
+        pytest.skip("this loop asks ffprobe, which is not here")
+    contenders = load("contenders")
+    pictures = contenders.native_pictures(getattr(contenders, way), clip)
+    taken = contenders.take(getattr(contenders, way), clip)
+    wanted = uniform_indices(round(SECONDS * FPS), 12).tolist()
+    assert len(pictures) == len(taken.crops) == 12
+    for picture, number in zip(pictures, wanted, strict=True):
+        mine = np.abs(picture - draw_picture(number, SIZE).astype(float)).mean()
+        others = [
+            np.abs(picture - draw_picture(other, SIZE).astype(float)).mean()
+            for other in (number - 1, number + 1)
+        ]
+        assert mine < min(others)
+    assert len(taken.sound) / 32_000 == pytest.approx(0 if "SILENT" in way else SECONDS, abs=0.1)
+
+
+def test_a_crop_is_the_one_that_extract_makes(load):
+    picture = draw_picture(3, (320, 240))
+    pixels = Pixels(size=224, mean=(0.5,) * 3, std=(0.5,) * 3)
+    theirs = ClipEncoder.prepare(SimpleNamespace(pixels=pixels), picture)
+    assert torch.equal(load("contenders").crop(picture), theirs)
+
+
+def test_ways_take_turns_and_the_first_round_does_not_count(load):
+    timing, calls = load("timing"), []
+    ways = {"quick": lambda: calls.append("quick"), "slow": lambda: time.sleep(0.01)}
+    seconds = timing.take_turns(ways, 5)
+    assert len(calls) == 6
+    assert [len(taken) for taken in seconds.values()] == [5, 5]
+    assert timing.times_slower(seconds, "slow", "quick") > 10
+    assert timing.times_slower(seconds, "quick", "quick") == 1
+
+
+def test_a_section_takes_the_place_of_the_older_one(load):
+    run = load("run")
+    page = run.with_section(run.with_section("# Page\n", "a", "one"), "b", "two")
+    changed = run.with_section(page, "a", "## three\n\nand\\1 more")
+    assert changed == page.replace("one", "## three\n\nand\\1 more")
+    assert changed.index("three") < changed.index("two")
+
+
+def test_the_command_stands_under_the_heading(load):
+    printed = load("run").with_command("## Title\n\nText\n", "make bench")
+    assert printed.splitlines()[:5] == ["## Title", "", "```", "make bench", "```"]
+    assert printed.endswith("Text")
