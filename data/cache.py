@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidret.data.check import wrong_size
 from vidret.data.errors import ConfigError, DamagedError, MissingError
 from vidret.data.features import SplitFeatures, gather_split
 from vidret.data.fingerprint import Fingerprint
-from vidret.data.hdf5 import ShardKind, how_to_repair
 from vidret.data.manifest import MANIFEST, Manifest, SplitCount, read_manifest
-from vidret.data.projections import Projections, read_projections
-from vidret.data.rows import View
 from vidret.data.samples import AudioState, Failure
 from vidret.data.shards import read_caption_table, read_failures, read_video_table
+from vidret.data.storage.hdf5 import ShardKind, how_to_repair
+from vidret.data.storage.projections import Projections, read_projections
+from vidret.data.storage.rows import View
+from vidret.data.upkeep.check import wrong_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from vidret.data.errors import DamagedError
 from vidret.data.fingerprint import Fingerprint
-from vidret.data.hdf5 import how_to_repair
 from vidret.data.manifest import Removed
-from vidret.data.projections import Projections, Side, project
-from vidret.data.rows import ShardRows, View, chosen_rows, ragged_rows
 from vidret.data.samples import AudioState
 from vidret.data.shards import CaptionTable, VideoTable
+from vidret.data.storage.hdf5 import how_to_repair
+from vidret.data.storage.projections import Projections, Side, project
+from vidret.data.storage.rows import ShardRows, View, chosen_rows, ragged_rows
 
 if TYPE_CHECKING:  # torch takes seconds to import, and reading a cache needs none of it
     import torch

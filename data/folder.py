@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
-from vidret.data.captions import CAPTION_FORMS, CaptionLine, read_captions, read_sidecar
 from vidret.data.errors import ConfigError, MissingError
-from vidret.data.listing import (
+from vidret.data.folders.captions import CAPTION_FORMS, CaptionLine, read_captions, read_sidecar
+from vidret.data.folders.listing import (
     TEXT,
     VIDEO_EXTENSIONS,
     Listing,

@@ -8,8 +8,8 @@ from typing import Any, TypeVar, get_args
 
 from vidret.data.errors import DamagedError, MissingError
 from vidret.data.fingerprint import Fingerprint, require_format
-from vidret.data.hdf5 import ShardEntry, ShardKind, how_to_repair
-from vidret.data.publish import publish
+from vidret.data.storage.hdf5 import ShardEntry, ShardKind, how_to_repair
+from vidret.data.storage.publish import publish
 
 MANIFEST = "manifest.json"
 _REMOVED = ("videos", "captions")  # the fields of Removed

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from vidret.data.errors import ConfigError, MissingError
-from vidret.data.listing import video_files
+from vidret.data.folders.listing import video_files
 from vidret.data.samples import Caption, Dataset, Video
 
 SPLITS = {"train": 1200, "val": 100, "test": 670}  # videos of the published lists

@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidret.data.errors import EncodeError
-from vidret.data.hdf5 import (
+from vidret.data.samples import AudioState, Failure, TextEmbeddings, VideoEmbeddings
+from vidret.data.storage.hdf5 import (
     ArrayPlace,
     Column,
     ShardEntry,
@@ -36,7 +37,6 @@ from vidret.data.hdf5 import (
     storable,
     write_shard,
 )
-from vidret.data.samples import AudioState, Failure, TextEmbeddings, VideoEmbeddings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

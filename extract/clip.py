@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from vidret.data.errors import ConfigError, MissingError
 from vidret.extract.backends import require_torchvision
-from vidret.extract.projection import (
+from vidret.extract.models.projection import (
     Projection,
     as_matrix,
     project,
     visual_projection,
     without_projection,
 )
-from vidret.extract.tokens import Marks, load_tokenizer, marks_of, word_ids
+from vidret.extract.models.tokens import Marks, load_tokenizer, marks_of, word_ids
 from vidret.extract.weights.files import UNREADABLE, first_words, read_weights
 from vidret.extract.weights.fitting import as_open_clip, build_clip, fill
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidret.extract.encoders import Encoders
+from vidret.extract.models.windows import WindowCutter
 from vidret.extract.panns import WINDOW
-from vidret.extract.windows import WindowCutter
 
 BATCHES_BEHIND = 2
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}

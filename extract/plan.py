@@ -14,11 +14,11 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
-from vidret.data.hdf5 import ShardEntry, ShardKind
 from vidret.data.manifest import Removed
 from vidret.data.samples import Caption, Dataset, Failure, Video
-from vidret.extract.content import path_below
-from vidret.extract.contents import (
+from vidret.data.storage.hdf5 import ShardEntry, ShardKind
+from vidret.extract.planning.content import path_below
+from vidret.extract.planning.contents import (
     CaptionRow,
     Content,
     Row,

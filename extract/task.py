@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 
 from vidret.data.errors import EncodeError, ItemError
-from vidret.data.hdf5 import ShardEntry
 from vidret.data.pixels.index import PixelPlace
 from vidret.data.pixels.reader import PixelReader, PixelTable
 from vidret.data.pixels.writer import new_pixel_shard
@@ -27,7 +26,7 @@ from vidret.data.samples import (
     VideoEmbeddings,
 )
 from vidret.data.shards import to_float16, write_caption_shard, write_video_shard
-from vidret.extract.content import path_below
+from vidret.data.storage.hdf5 import ShardEntry
 from vidret.extract.decoding.events import Again, SoundPart
 from vidret.extract.decoding.messages import Content
 from vidret.extract.decoding.process import DecodingProcess
@@ -44,9 +43,10 @@ from vidret.extract.lanes import (
     borrowed_lanes,
     decode_in,
 )
-from vidret.extract.pixel_plan import KnownPixels, look_up
 from vidret.extract.plan import CaptionShard, VideoShard
-from vidret.extract.reuse import reuse_captions, reuse_videos
+from vidret.extract.planning.content import path_below
+from vidret.extract.planning.pixel_plan import KnownPixels, look_up
+from vidret.extract.planning.reuse import reuse_captions, reuse_videos
 
 log = logging.getLogger(__name__)
 

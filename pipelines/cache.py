@@ -5,11 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from vidret.data.cache import Coverage, FeatureCache, find_caches, newest_cache
-from vidret.data.check import Problem, repair_cache, verify_cache
 from vidret.data.errors import ConfigError, DamagedError, VidretError
-from vidret.data.export import export_cache
 from vidret.data.manifest import Manifest, read_manifest
-from vidret.data.sweep import Garbage, describe_cache, find_garbage, remove_cache, sweep_cache
+from vidret.data.upkeep.check import Problem, repair_cache, verify_cache
+from vidret.data.upkeep.export import export_cache
+from vidret.data.upkeep.sweep import (
+    Garbage,
+    describe_cache,
+    find_garbage,
+    remove_cache,
+    sweep_cache,
+)
 from vidret.pipelines.config.settings import CacheConfig, CacheExportConfig, CacheGcConfig
 from vidret.pipelines.training.runs import RUN, read_run, trained_on
 

@@ -8,17 +8,17 @@ from pathlib import Path
 
 from vidret.data.catalog import cache_name
 from vidret.data.fingerprint import Fingerprint
-from vidret.data.hdf5 import ShardEntry
-from vidret.data.locks import cache_lock
 from vidret.data.manifest import MANIFEST, Manifest, SplitCount, read_manifest, write_manifest
 from vidret.data.pixels.index import PixelIndex, find_pixels
-from vidret.data.projections import write_projections
 from vidret.data.samples import Dataset
-from vidret.data.sweep import remove_stray
+from vidret.data.storage.hdf5 import ShardEntry
+from vidret.data.storage.locks import cache_lock
+from vidret.data.storage.projections import write_projections
 from vidret.data.synth.script import Clip
+from vidret.data.upkeep.sweep import remove_stray
 from vidret.extract.encoders import Encoders, load_encoders
-from vidret.extract.pixel_plan import PixelPlan, plan_pixels
 from vidret.extract.plan import Plan, plan_shards
+from vidret.extract.planning.pixel_plan import PixelPlan, plan_pixels
 from vidret.extract.schedule import count_workers, dask_client, require_shared
 from vidret.extract.task import HIDDEN, TaskResult, TaskSettings
 from vidret.pipelines.config.settings import SYNTH, ExtractConfig

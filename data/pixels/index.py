@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vidret.data.errors import DamagedError, MismatchError
-from vidret.data.hdf5 import open_shard, read_strings
 from vidret.data.pixels.writer import require_pixels
+from vidret.data.storage.hdf5 import open_shard, read_strings
 
 log = logging.getLogger(__name__)
 

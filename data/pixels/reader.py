@@ -15,10 +15,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from vidret.data.hdf5 import naming_damage, open_shard, read_strings
 from vidret.data.pixels.writer import require_pixels
 from vidret.data.samples import AudioState, Failure, VideoFacts
 from vidret.data.shards import read_failures
+from vidret.data.storage.hdf5 import naming_damage, open_shard, read_strings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

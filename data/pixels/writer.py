@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidret.data.fingerprint import FORMAT
-from vidret.data.hdf5 import (
+from vidret.data.samples import AudioState, Failure, Video, VideoFacts
+from vidret.data.storage.hdf5 import (
     Column,
     ShardEntry,
     ShardKind,
@@ -29,9 +30,8 @@ from vidret.data.hdf5 import (
     require_storable,
     storable,
 )
-from vidret.data.patient_file import PatientFile, new_hdf5
-from vidret.data.publish import publish
-from vidret.data.samples import AudioState, Failure, Video, VideoFacts
+from vidret.data.storage.patient_file import PatientFile, new_hdf5
+from vidret.data.storage.publish import publish
 
 KIND: ShardKind = "pixel"
 

@@ -6,8 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from vidret.data.errors import DamagedError, MissingError
-from vidret.data.publish import publish
 from vidret.data.samples import Caption, Dataset, Video
+from vidret.data.storage.publish import publish
 from vidret.data.synth.film import draw_clip
 from vidret.data.synth.script import Clip, write_script
 

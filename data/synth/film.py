@@ -8,7 +8,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from vidret.data.publish import publish
+from vidret.data.storage.publish import publish
 from vidret.data.synth.paint import HEIGHT, WIDTH, Pose, paint
 from vidret.data.synth.script import AMBIENCE, SILENCE, Clip, Visit
 from vidret.data.synth.sounds import make_ambience, make_sound

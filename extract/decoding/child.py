@@ -15,7 +15,6 @@ import numpy as np
 
 from vidret.data.errors import DecodeError, VidretError
 from vidret.data.printable import printable
-from vidret.extract.content import look_at_content
 from vidret.extract.decode import decode_events
 from vidret.extract.decoding.deadline import allowed_seconds
 from vidret.extract.decoding.events import Again, Ended, Event, Opened, Picture, SoundPart
@@ -28,6 +27,7 @@ from vidret.extract.decoding.messages import (
     read_message,
     write_message,
 )
+from vidret.extract.planning.content import look_at_content
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vidret.data.errors import ConfigError, DamagedError, MissingError
-from vidret.data.publish import publish
+from vidret.data.storage.publish import publish
 from vidret.extract.weights.activation import METADATA_KEY, read_config
 from vidret.extract.weights.files import PREPROCESS_KEY
 from vidret.extract.weights.inspection import (

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from vidret.data.errors import ItemsFailedError, VidretError
-from vidret.data.hdf5 import ShardEntry
 from vidret.data.manifest import Removed
 from vidret.data.pixels.reader import read_pixel_table
 from vidret.data.printable import printable
-from vidret.data.publish import publish
 from vidret.data.samples import AudioState, Dataset, Failure
 from vidret.data.shards import read_failures, read_video_table
+from vidret.data.storage.hdf5 import ShardEntry
+from vidret.data.storage.publish import publish
 from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.extraction.estimate import Estimate
 

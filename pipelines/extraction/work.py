@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from vidret.data.locks import cache_lock
 from vidret.data.samples import Dataset
+from vidret.data.storage.locks import cache_lock
 from vidret.data.synth.dataset import CAPTIONS_FILE, draw_clips, write_captions
 from vidret.data.synth.script import Clip
-from vidret.extract.pixel_plan import PixelPlan
 from vidret.extract.plan import Plan, VideoShard
+from vidret.extract.planning.pixel_plan import PixelPlan
 from vidret.extract.schedule import CPU, Job, run_jobs
 from vidret.extract.task import (
     TaskResult,

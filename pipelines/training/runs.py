@@ -15,7 +15,7 @@ from vidret.data.cache import find_caches
 from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
 from vidret.data.fingerprint import Fingerprint
 from vidret.data.manifest import MANIFEST, read_manifest
-from vidret.data.publish import publish
+from vidret.data.storage.publish import publish
 from vidret.heads.catalog import build_retriever
 from vidret.heads.retriever import Retriever
 

@@ -14,7 +14,7 @@ from vidret.data.cache import FeatureCache
 from vidret.data.errors import DamagedError, MismatchError
 from vidret.data.features import SplitFeatures
 from vidret.data.fingerprint import require_fingerprint
-from vidret.data.publish import publish
+from vidret.data.storage.publish import publish
 from vidret.extract.clip import load_clip
 from vidret.extract.decode import decoder_version
 from vidret.extract.decoding.sampling import parse_sampling

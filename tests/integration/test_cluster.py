@@ -10,8 +10,8 @@ from distributed import Client, get_task_stream
 from making.cluster import spoiling_preload, started_cluster, wait_for, workers_dying
 from making.processes import continuing_command, interrupt, run_vidret, started, succeed, wait_until
 
-from vidret.data.check import verify_cache
 from vidret.data.manifest import MANIFEST, read_manifest
+from vidret.data.upkeep.check import verify_cache
 
 SHARDS, SHARD_SIZE = 30, 2
 ENCODERS = ("--backbone", "tiny", "--audio", "tiny", "--precision", "float32")

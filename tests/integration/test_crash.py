@@ -15,8 +15,8 @@ from making.processes import (
     wait_until,
 )
 
-from vidret.data.check import verify_cache
 from vidret.data.manifest import MANIFEST
+from vidret.data.upkeep.check import verify_cache
 
 EXTRACT = ("extract", "--clips", "54")
 WORK = "vidret-work"

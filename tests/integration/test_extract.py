@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from making.clips import draw_clip
 
 from vidret.data.cache import FeatureCache
-from vidret.data.check import verify_cache
-from vidret.data.locks import cache_lock
 from vidret.data.samples import AudioState
+from vidret.data.storage.locks import cache_lock
+from vidret.data.upkeep.check import verify_cache
 from vidret.extract.decode import decode_video
 from vidret.extract.encoders import EncoderSpec, load_encoders
 from vidret.pipelines.cli import cli

@@ -14,9 +14,9 @@ import pytest
 from making.hostile import HOSTILE, State, make_hostile_folder
 from making.processes import PATIENCE, PROGRAM, clean_environment, run_vidret
 
-from vidret.data.check import verify_cache
 from vidret.data.samples import AudioState
 from vidret.data.shards import read_video_table
+from vidret.data.upkeep.check import verify_cache
 
 FRAMES = 4
 SECONDS_TO_END = 10  # for a process that nobody needs any more

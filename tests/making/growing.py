@@ -13,7 +13,6 @@ import numpy as np
 from making.caches import AUDIO_DIM, DIM, a_fingerprint
 from xxhash import xxh3_128_digest, xxh3_128_hexdigest
 
-from vidret.data.hdf5 import ShardEntry
 from vidret.data.manifest import Manifest, SplitCount, write_manifest
 from vidret.data.samples import (
     AudioState,
@@ -26,8 +25,9 @@ from vidret.data.samples import (
     VideoEmbeddings,
 )
 from vidret.data.shards import write_caption_shard, write_video_shard
+from vidret.data.storage.hdf5 import ShardEntry
 from vidret.extract.plan import CaptionShard, Plan, VideoShard, plan_shards
-from vidret.extract.reuse import reuse_captions, reuse_videos
+from vidret.extract.planning.reuse import reuse_captions, reuse_videos
 
 FRAMES = 2
 DIGEST = a_fingerprint().features_digest

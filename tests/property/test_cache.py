@@ -11,11 +11,11 @@ from hypothesis.extra.numpy import arrays
 from making.caches import AUDIO_DIM, DIM, a_fingerprint
 
 from vidret.data.cache import FeatureCache
-from vidret.data.check import verify_cache
-from vidret.data.hdf5 import read_shard_entry
 from vidret.data.manifest import Manifest, SplitCount, write_manifest
 from vidret.data.samples import AudioState, Failure, TextEmbeddings, VideoEmbeddings
 from vidret.data.shards import write_caption_shard, write_video_shard
+from vidret.data.storage.hdf5 import read_shard_entry
+from vidret.data.upkeep.check import verify_cache
 
 SPLITS = ("train", "val", "test")
 FEW = settings(max_examples=10, deadline=None)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from making.growing import Growing
 
 from vidret.data.cache import FeatureCache
-from vidret.data.check import verify_cache
 from vidret.data.manifest import read_manifest
+from vidret.data.upkeep.check import verify_cache
 
 IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # many small files, all flushed
 

@@ -21,12 +21,12 @@ from making.caches import (
 from making.pixels import write_pixels
 
 from vidret.data.cache import Coverage, FeatureCache, find_caches, newest_cache
-from vidret.data.check import repair_cache, verify_cache
 from vidret.data.errors import ConfigError, DamagedError, MissingError
-from vidret.data.hdf5 import open_shard
 from vidret.data.manifest import MANIFEST, Removed, read_manifest, write_manifest
 from vidret.data.samples import AudioState
 from vidret.data.shards import write_caption_shard, write_video_shard
+from vidret.data.storage.hdf5 import open_shard
+from vidret.data.upkeep.check import repair_cache, verify_cache
 
 VIEWS = ["ram", "mapped", "lazy"]
 RELEASED = Path(__file__).parents[2] / "data" / "cache-format-1"

@@ -10,10 +10,10 @@ import pytest
 from making.caches import a_caption, write_toy_cache
 
 from vidret.data.cache import FeatureCache
-from vidret.data.check import repair_cache, verify_cache
 from vidret.data.errors import MissingError
-from vidret.data.locks import cache_lock
 from vidret.data.shards import write_caption_shard
+from vidret.data.storage.locks import cache_lock
+from vidret.data.upkeep.check import repair_cache, verify_cache
 
 WRITER = """
 import json, resource, signal, sys
@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from making.caches import a_caption, a_video
 from vidret.data.errors import MissingError
-from vidret.data.locks import cache_lock
-from vidret.data.projections import write_projections
+from vidret.data.storage.locks import cache_lock
+from vidret.data.storage.projections import write_projections
 from vidret.data.shards import write_caption_shard, write_video_shard
 
 folder, limit = Path(sys.argv[1]), int(sys.argv[2])

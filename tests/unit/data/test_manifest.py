@@ -6,7 +6,6 @@ from making.caches import a_fingerprint
 
 from vidret.data.errors import DamagedError, MismatchError, MissingError
 from vidret.data.fingerprint import FORMAT
-from vidret.data.hdf5 import ShardEntry
 from vidret.data.manifest import (
     MANIFEST,
     Manifest,
@@ -15,6 +14,7 @@ from vidret.data.manifest import (
     read_manifest,
     write_manifest,
 )
+from vidret.data.storage.hdf5 import ShardEntry
 
 
 def an_entry(file: str) -> ShardEntry:

@@ -11,7 +11,6 @@ from making.caches import a_caption, a_dense_video, a_failure, a_video
 
 from vidret.data.errors import DamagedError, EncodeError, MismatchError, MissingError
 from vidret.data.fingerprint import FORMAT
-from vidret.data.hdf5 import read_shard_entry
 from vidret.data.samples import AudioState, Failure
 from vidret.data.shards import (
     read_caption_table,
@@ -20,6 +19,7 @@ from vidret.data.shards import (
     write_caption_shard,
     write_video_shard,
 )
+from vidret.data.storage.hdf5 import read_shard_entry
 
 
 def sha256(path):

@@ -6,8 +6,8 @@ from making.caches import a_fingerprint, flip_a_bit
 from making.growing import Growing
 
 from vidret.data.cache import FeatureCache
-from vidret.data.check import verify_cache
 from vidret.data.manifest import MANIFEST, Manifest, Removed, read_manifest, write_manifest
+from vidret.data.upkeep.check import verify_cache
 from vidret.extract.plan import CAPTIONS_PER_SHARD, VideoShard
 
 VIDEOS = ["videos-00000.h5", "videos-00001.h5", "videos-00002.h5"]

@@ -14,8 +14,8 @@ from vidret.data.shards import read_caption_table, read_failures, read_video_tab
 from vidret.extract import embedding
 from vidret.extract.decode import decode_video
 from vidret.extract.encoders import EncoderSpec, load_encoders
-from vidret.extract.pixel_plan import look_up
 from vidret.extract.plan import CaptionShard, VideoShard
+from vidret.extract.planning.pixel_plan import look_up
 from vidret.extract.task import TaskSettings, extract_captions, extract_videos, store_pixels
 
 SPEC = EncoderSpec(backbone="tiny", audio="tiny", device="cpu", offline=True)

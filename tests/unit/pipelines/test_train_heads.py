@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from vidret.data.cache import FeatureCache
 from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
-from vidret.data.hdf5 import read_shard_entry
 from vidret.data.manifest import read_manifest, write_manifest
+from vidret.data.storage.hdf5 import read_shard_entry
 from vidret.pipelines.config.settings import TrainConfig
 from vidret.pipelines.train_heads import run_train
 from vidret.pipelines.training.fitting import best_epoch, stages_of

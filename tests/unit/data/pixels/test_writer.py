@@ -22,10 +22,10 @@ from making.pixels import (
 )
 
 from vidret.data.errors import EncodeError, MissingError
-from vidret.data.hdf5 import checksum, read_shard_entry
 from vidret.data.pixels.reader import PixelReader, read_pixel_table
 from vidret.data.pixels.writer import new_pixel_shard
 from vidret.data.samples import AudioState, Failure
+from vidret.data.storage.hdf5 import checksum, read_shard_entry
 
 # Each limit in turn is where a disk is full: among the pictures, and in what closing writes.
 FILL_DISKS = """

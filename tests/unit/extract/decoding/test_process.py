@@ -8,13 +8,13 @@ import pytest
 from making.clips import draw_clip
 from making.decoders import spoil_decoders
 
-from vidret.extract.content import look_at_content
 from vidret.extract.decode import decode_video
 from vidret.extract.decoding.deadline import LONGEST, UNKNOWN, allowed_seconds
 from vidret.extract.decoding.events import Ended, Opened, Picture, SoundPart
 from vidret.extract.decoding.messages import Content, Refused
 from vidret.extract.decoding.process import DecodingProcess, ProcessDiedError
 from vidret.extract.decoding.sampling import Sampling
+from vidret.extract.planning.content import look_at_content
 
 
 @pytest.fixture(scope="module")

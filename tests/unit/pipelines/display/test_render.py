@@ -5,10 +5,10 @@ import pytest
 from making.caches import a_failure, a_fingerprint
 
 from vidret.data.cache import Coverage
-from vidret.data.check import Problem
-from vidret.data.hdf5 import ShardEntry
 from vidret.data.manifest import Manifest, SplitCount
 from vidret.data.samples import AudioState
+from vidret.data.storage.hdf5 import ShardEntry
+from vidret.data.upkeep.check import Problem
 from vidret.pipelines.ablate import AblateReport, Row
 from vidret.pipelines.cache import CacheCheckReport, CacheInfoReport
 from vidret.pipelines.display.render import (

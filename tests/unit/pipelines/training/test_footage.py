@@ -16,8 +16,8 @@ from vidret.data.samples import AudioState, DecodedVideo, Video, VideoEmbeddings
 from vidret.data.shards import write_video_shard
 from vidret.data.synth.dataset import MINI_FOLDER
 from vidret.extract.clip import load_clip
-from vidret.extract.content import look_at_content
 from vidret.extract.decode import Sampling, decode_video
+from vidret.extract.planning.content import look_at_content
 from vidret.pipelines.training.footage import Footage
 
 FRAMES, PIXELS = 2, "pixels-00000.h5"

@@ -1,0 +1,1 @@
+"""What is done to a finished cache: check it, sweep it, export it."""

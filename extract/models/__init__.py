@@ -1,0 +1,1 @@
+"""What encoders have in common: their tokens, their projections, windows of sound."""
