@@ -340,9 +340,10 @@ def _scheduler_stays(client: "Client") -> Iterator[None]:
 
 
 def _has_gone(client: "Client") -> MissingError:
+    where = "" if client.scheduler is None else f" at {client.scheduler.address}"
     return MissingError(
-        f"the Dask scheduler at {client.scheduler.address} has gone: what is done is kept, start "
-        "it again and give the same command"
+        f"the Dask scheduler{where} has gone: what is done is kept, start it again and give the "
+        "same command"
     )
 
 

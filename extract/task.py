@@ -13,8 +13,6 @@ import torch
 from numpy.typing import NDArray
 
 from vidret.data.errors import EncodeError, ItemError
-from vidret.data.pixels.index import PixelPlace
-from vidret.data.pixels.reader import PixelReader, PixelTable
 from vidret.data.pixels.writer import new_pixel_shard
 from vidret.data.samples import (
     AudioState,
@@ -28,8 +26,6 @@ from vidret.data.samples import (
 from vidret.data.shards import to_float16, write_caption_shard, write_video_shard
 from vidret.data.storage.hdf5 import ShardEntry
 from vidret.extract.decoding.events import Again, SoundPart
-from vidret.extract.decoding.messages import Content
-from vidret.extract.decoding.process import DecodingProcess
 from vidret.extract.decoding.sampling import centres, parse_sampling
 from vidret.extract.embedding import Embedder, Take, batch_sizes, computing
 from vidret.extract.encoders import Encoders, EncoderSpec, load_encoders
@@ -41,18 +37,17 @@ from vidret.extract.lanes import (
     Source,
     Start,
     borrowed_lanes,
-    decode_in,
 )
 from vidret.extract.plan import CaptionShard, VideoShard
 from vidret.extract.planning.content import path_below
 from vidret.extract.planning.pixel_plan import KnownPixels, look_up
 from vidret.extract.planning.reuse import reuse_captions, reuse_videos
+from vidret.extract.sources import source_of_videos
 
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item", VideoEmbeddings, Failure, TextEmbeddings)
 
-PIXELS_AT_ONCE = 64
 HIDDEN = "hidden"
 UNIFORM = "uniform"
 
@@ -283,33 +278,13 @@ def _timed(pieces: Iterator[Piece], catch: _Catch) -> Iterator[Piece]:
 
 
 def _source(settings: TaskSettings, encoders: Encoders, pixels: KnownPixels) -> Source:
-    """Where the pictures and the sound of a video come from: stored pixels, or else its file."""
-    sampling = parse_sampling(settings.frame_policy, settings.frames)
-
-    def source(video: Video, process: DecodingProcess) -> Iterator[Piece]:
-        if place := pixels.places.get(video.id):
-            return _pieces_of_pixels(place, pixels.tables[place.path])
-        return decode_in(
-            process,
-            video,
-            encoders.clip.prepare,
-            sampling=sampling,
-            decoder=settings.decoder,
-            timeout=settings.timeout,
-        )
-
-    return source
-
-
-def _pieces_of_pixels(place: PixelPlace, table: PixelTable) -> Iterator[Piece]:
-    row = place.row
-    yield Start()
-    with PixelReader(place.path) as reader:
-        for samples in reader.iter_sound(row):
-            yield SoundPart(samples)
-        for crops in reader.iter_pictures(row, at_once=PIXELS_AT_ONCE):
-            yield Crops(torch.from_numpy(crops))
-    yield Done(table.facts[row], Content(int(table.size[row]), table.content_hash[row]))
+    return source_of_videos(
+        encoders.clip.prepare,
+        pixels,
+        sampling=parse_sampling(settings.frame_policy, settings.frames),
+        decoder=settings.decoder,
+        timeout=settings.timeout,
+    )
 
 
 def _embeddings(shot: _Shot, encoders: Encoders, settings: TaskSettings) -> VideoEmbeddings:

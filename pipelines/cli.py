@@ -233,7 +233,7 @@ def extract(config: ExtractConfig, *, json_progress: bool) -> None:
 @session_options
 def probe(config: ProbeConfig) -> None:
     """Decode one file as extract would, and say what came."""
-    from vidret.pipelines.display.render import render_probe
+    from vidret.pipelines.display.probed import render_probe
     from vidret.pipelines.probe import run_probe
 
     _publish(run_probe(config), render_probe, as_json=config.json)

@@ -56,7 +56,7 @@ class Run:
     Args:
         start: pts of the key packet to begin at.
         wanted: pts of the frames, rising.
-        last: pts of the last packet that they need.
+        last: pts of the last packet to decode: the last that they need, or that of the file.
     """
 
     start: int
@@ -80,6 +80,9 @@ def is_trusted(packets: PacketIndex, codec: str, container: str) -> bool:
 def plan_runs(packets: PacketIndex, wanted: NDArray[np.int64], container: str) -> list[Run]:
     """Start anew only where a key packet lies behind everything that was needed before.
 
+    Where no seek is to be trusted, one run goes through the whole file: little of it lies behind
+    the last wanted frame, and only there is it seen that a stream breaks off.
+
     Args:
         packets: all of them, as `is_trusted` wants them.
         wanted: the pts of the wanted frames, rising.
@@ -89,7 +92,8 @@ def plan_runs(packets: PacketIndex, wanted: NDArray[np.int64], container: str) -
     positions = order[np.searchsorted(packets.pts, wanted, sorter=order)]
     starts = _starts(packets, positions, wanted)
     if not container.startswith(SEEKABLE_FORMATS):
-        starts = np.zeros_like(positions)
+        first, last = packets.pts[[0, -1]].tolist()
+        return [Run(start=first, wanted=tuple(wanted.tolist()), last=last)]
     reached = np.maximum.accumulate(positions)
     fresh = np.flatnonzero(starts[1:] > reached[:-1]) + 1
     return [

@@ -286,9 +286,11 @@ def _show_run(
     """Decode the wanted frames of one run, each checked by its pts."""
     wanted, number = frozenset(run.wanted), 0
     for frame in _frames_of_run(container, stream, run, wanted):
+        if frame.is_corrupt and frame.pts in (*wanted, run.last):
+            raise BrokenIndexError(f"the frame at pts {frame.pts} is damaged")
         if frame.pts in wanted:
-            if number == len(wanted) or frame.pts != run.wanted[number] or frame.is_corrupt:
-                raise BrokenIndexError(f"the frame at pts {frame.pts} is damaged")
+            if number == len(wanted) or frame.pts != run.wanted[number]:
+                raise BrokenIndexError(f"the frame at pts {frame.pts} came out of turn")
             yield painter.paint(frame)
             number += 1
     if number < len(wanted):
@@ -306,7 +308,8 @@ def _frames_of_run(
             raise BrokenIndexError(f"the seek to pts {run.start} went to {packet.pts}")
         if skips:
             # All wanted ones, not only the next: the decoder is ahead of what it has shown.
-            decoder.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+            is_shown = packet.pts in wanted or packet.pts == run.last
+            decoder.skip_frame = "DEFAULT" if is_shown else "NONREF"
         yield from decoder.decode(packet)
         if packet.pts == run.last:
             break

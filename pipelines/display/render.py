@@ -3,7 +3,6 @@
 import csv
 import io
 import shlex
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from vidret.pipelines.display.tables import Rendered, Table, mean_std
 from vidret.pipelines.evaluate import EvaluateReport, Setting
 from vidret.pipelines.extraction.report import ExtractReport
 from vidret.pipelines.finetune import FinetuneReport
-from vidret.pipelines.probe import ProbeReport
 from vidret.pipelines.search import Hit, SearchReport
 from vidret.pipelines.train_heads import TrainReport
 from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT
@@ -106,28 +104,6 @@ def _preview_lines(report: ExtractReport) -> list[str]:
             f"decoding (measured on {told.tried} of the videos)"
         )
     return lines
-
-
-def render_probe(report: ProbeReport) -> Rendered:
-    """What came of one file, line by line."""
-    lines = [
-        ("file", f"{report.path} ({report.bytes:,} bytes)"),
-        ("decoder", f"{report.decoder}{', began anew midway' if report.again else ''}"),
-        ("state", f"{report.state}, after {report.seconds:.3f} s"),
-    ]
-    facts = report.facts
-    if facts is not None:
-        claimed = f" (the file says {report.claimed:.2f} s)" if report.claimed else ""
-        pairs = zip(facts.indices.tolist(), facts.times.tolist(), strict=True)
-        taken = ", ".join(f"{index} at {seconds:.3f} s" for index, seconds in pairs)
-        lines += [
-            ("pictures", f"{facts.codec}, {facts.width} x {facts.height} pixels"),
-            ("duration", f"{facts.duration:.2f} s{claimed}, {facts.num_frames:,} frames"),
-            ("sound", f"{facts.audio_state}, {report.sound:.2f} s"),
-            ("taken", f"{len(facts.indices):,} frames, {report.sampling}"),
-            *(("", line) for line in textwrap.wrap(taken, 70)),
-        ]
-    return "\n".join(f"{name:<10}{text}".rstrip() for name, text in lines)
 
 
 def render_cache_info(report: CacheInfoReport) -> Rendered:

@@ -233,12 +233,17 @@ def test_in_one_run_pixels_are_stored_on_cpu_workers_and_encoded_on_the_gpu(tmp_
 
 @pytest.mark.slow
 def test_without_a_worker_vidret_says_that_it_waits_and_goes_on_when_one_comes(tmp_path):
-    clips = make_clips(tmp_path / "clips", ["one.mp4", "two.mp4"])
-    with started_cluster(tmp_path / "cluster", 0) as cluster:
-        attached = extraction(clips, "--scheduler-file", str(cluster.file))
+    clips = make_clips(tmp_path / "clips", [f"slow-{number}.mp4" for number in range(8)])
+    with started_cluster(tmp_path / "cluster", 0, preload=spoiling_preload(tmp_path)) as cluster:
+        attached = extraction(clips, "--scheduler-file", str(cluster.file), "--shard-size", "1")
         with started(*attached, cwd=tmp_path) as process:
             assert "waiting for a worker" in process.stderr.readline()
+            only_one = cluster.start_worker()
+            wait_until(lambda: count(tmp_path) >= 2, process)
+            only_one.kill()
+            before = count(tmp_path)
             cluster.start_worker()
             printed, _ = process.communicate()
+    assert before < len(list(clips.glob("*.mp4")))
     assert process.returncode == 0
-    assert "2 videos (2 tried in this run)" in printed
+    assert "8 videos (8 tried in this run)" in printed

@@ -136,6 +136,18 @@ def blank_packet(source: Path, path: Path, seconds: float) -> Path:
     return path
 
 
+def blank_sound(source: Path, path: Path, every: int) -> Path:
+    """A copy in which all bytes of every n-th packet of the sound are zero."""
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(audio=0) if packet.size]
+        places = [(packet.pos, packet.size) for packet in packets[every // 2 :: every]]
+    content = bytearray(source.read_bytes())
+    for start, size in places:
+        content[start : start + size] = bytes(size)
+    path.write_bytes(content)
+    return path
+
+
 def convert_clip(source: Path, path: Path, *options: str) -> Path:
     """Any other copy of a clip."""
     run_ffmpeg("-i", source, *options, path)

@@ -7,6 +7,7 @@ was overwritten. It says nothing of what a decoder makes of the file.
 import gzip
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ GOP = 12
 OK, SILENT, NO_STREAM = AudioState.OK, AudioState.SILENT, AudioState.NO_STREAM
 
 X264 = ("-c:v", "libx264", "-preset", "veryfast", "-threads", "1")
+VP9 = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8")
 COPY = ("-c", "copy")
 
 
@@ -334,6 +336,11 @@ def a_pipe(_clips: Path, path: Path) -> None:
     os.mkfifo(path)
 
 
+def a_socket(_clips: Path, path: Path) -> None:
+    """What a program that listens leaves in a folder."""
+    os.mknod(path, stat.S_IFSOCK | 0o600)
+
+
 def a_link(target: str) -> Make:
     """A symbolic link to a neighbour, there or not."""
     return lambda _clips, path: path.symlink_to(target)
@@ -392,7 +399,7 @@ FORMS = (
     ),
     Hostile(
         "vp9",
-        converted("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"),
+        converted(*VP9),
         ok(),
         "vp9.webm",
     ),
@@ -538,6 +545,14 @@ DAMAGE = (
     ),
     Hostile("breaks-off", cut_to(2 / 3, *COPY, "-movflags", "+faststart"), partial(20, 49)),
     Hostile("matroska-breaks-off", cut_to(2 / 3), partial(20, 49), "breaks-off.mkv"),
+    Hostile("webm-breaks-off", cut_to(0.63, *VP9), partial(20, 49), "breaks-off.webm"),
+    Hostile(
+        "live-matroska-breaks-off",
+        cut_to(2 / 3, *COPY, "-live", "1"),
+        partial(20, 49),
+        "live-breaks-off.mkv",
+    ),
+    Hostile("stream-breaks-off", cut_to(0.63), partial(20, 49), "breaks-off.ts"),
     Hostile("avi-breaks-off", cut_to(0.6, "-c:v", "mpeg4"), partial(20, 49), "breaks-off.avi"),
     Hostile("noise-in-the-middle", altered(with_noise_in_the_middle), partial(25, FRAMES)),
     Hostile(
@@ -593,6 +608,7 @@ DISGUISES = (
 NO_FILES = (
     Hostile("a-folder", a_folder_with_a_film, FIVE, "folder.mp4/film.mp4"),
     Hostile("a-pipe", a_pipe, failed("is not a regular file")),
+    Hostile("a-socket", a_socket, failed("is not a regular file")),
     Hostile("a-link", a_link("five-frames.mp4"), FIVE),
     Hostile("a-dangling-link", a_link("gone.mp4"), failed("cannot be reached")),
     Hostile("a-circular-link", a_link("a-circular-link.mp4"), failed("cannot be reached")),

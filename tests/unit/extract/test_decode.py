@@ -13,6 +13,7 @@ import soxr
 from making.clips import (
     behead_stream,
     blank_packet,
+    blank_sound,
     convert_clip,
     cut_clip,
     draw_clip,
@@ -104,6 +105,7 @@ MAKERS = {
 }
 AV1 = ("-c:v", "libaom-av1", "-cpu-used", "8", "-usage", "realtime", "-g", "20")
 TWICE = ("-map", "0:v", "-map", "0:v", "-map", "0:a")
+MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 SHAPES = {"odd-size.mp4": (63, 81)} | dict.fromkeys(
     ("turned-90.mp4", "turned-270.mp4", "mirrored.mp4"), (96, 64)
 )
@@ -229,19 +231,23 @@ def test_the_pieces_are_those_of_the_whole(clips, decoded, decoder):
 
 @each_decoder
 @pytest.mark.parametrize(
-    ("kind", "codec", "size"),
+    ("kind", "container", "codec", "size"),
     [
-        ("base.mp4", "h264", (96, 64)),
-        ("turned-90.mp4", "h264", (64, 96)),
-        ("odd-size.mp4", "mpeg4", (81, 63)),
-        ("hevc.mp4", "hevc", (96, 64)),
-        ("hidden-frames.webm", "vp8", (96, 64)),
-        ("av1.mkv", "av1", (96, 64)),
+        ("base.mp4", MP4, "h264", (96, 64)),
+        ("turned-90.mp4", MP4, "h264", (64, 96)),
+        ("odd-size.mp4", MP4, "mpeg4", (81, 63)),
+        ("hevc.mp4", MP4, "hevc", (96, 64)),
+        ("hidden-frames.webm", "matroska,webm", "vp8", (96, 64)),
+        ("av1.mkv", "matroska,webm", "av1", (96, 64)),
+        ("base.ts", "mpegts", "h264", (96, 64)),
     ],
 )
-def test_the_facts_name_the_codec_and_the_size_as_shown(clips, decoder, kind, codec, size):
+def test_the_facts_name_container_and_codec_and_the_size_as_shown(
+    clips, decoder, kind, container, codec, size
+):
     facts = told_of(clips / kind, frames=1, decoder=decoder)[-1].facts
-    assert (facts.codec, (facts.width, facts.height)) == (codec, size)
+    assert (facts.container, facts.codec) == (container, codec)
+    assert (facts.width, facts.height) == size
 
 
 @each_decoder
@@ -436,17 +442,31 @@ def test_sound_that_cannot_be_decoded_leaves_the_frames(clips, tmp_path, decoder
 
 
 @each_decoder
-def test_a_file_that_breaks_off_is_partial(clips, tmp_path, decoder):
-    whole = convert_clip(
-        clips / "base.mp4", tmp_path / "fast.mp4", "-c", "copy", "-movflags", "+faststart"
-    )
-    path = tmp_path / "cut.mp4"
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("clip.mp4", ("-movflags", "+faststart")),
+        ("clip.mkv", ()),
+        ("live.mkv", ("-live", "1")),
+        ("clip.ts", ()),
+    ],
+)
+def test_a_file_that_breaks_off_is_partial(clips, tmp_path, decoder, name, options):
+    whole = convert_clip(clips / "base.mp4", tmp_path / name, "-c", "copy", *options)
+    path = tmp_path / f"cut-{name}"
     path.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
     video = decode_video(path, frames=FRAMES, decoder=decoder)
     assert video.partial
     assert 20 < video.num_frames < 50
     everything = all_frames(path, 64, 96)
     np.testing.assert_array_equal(np.stack(video.frames), everything[video.indices])
+
+
+@each_decoder
+def test_sound_of_which_some_is_lost_makes_a_file_partial(clips, tmp_path, decoder):
+    path = blank_sound(clips / "base.mp4", tmp_path / "clip.mp4", every=3)
+    video = decode_video(path, frames=FRAMES, decoder=decoder)
+    assert (video.audio_state, video.partial) == (AudioState.OK, True)
 
 
 @each_decoder
@@ -475,6 +495,15 @@ def test_frames_of_a_size_that_changes_keep_their_own(tmp_path, decoder):
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     video = decode_video(path, frames=4, decoder=decoder)
     assert [frame.shape for frame in video.frames] == 2 * [(64, 96, 3)] + 2 * [(64, 128, 3)]
+
+
+@each_decoder
+def test_sound_that_is_encrypted_alone_leaves_the_frames(clips, tmp_path, decoder):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes((clips / "base.mp4").read_bytes().replace(b"mp4a", b"enca"))
+    video = decode_video(path, frames=FRAMES, decoder=decoder)
+    assert (video.audio_state, video.waveform) == (AudioState.FAILED, None)
+    assert (len(video.frames), video.partial) == (FRAMES, False)
 
 
 # Files that are refused
@@ -529,6 +558,18 @@ def a_sound_file(path, clips):
     convert_clip(clips / "base.mp4", path, "-vn", "-c", "copy")
 
 
+def subtitles_alone(path, clips):
+    lines = path.with_suffix(".srt")
+    lines.write_text("1\n00:00:00,000 --> 00:00:02,000\nNobody is there.\n")
+    convert_clip(lines, path, "-c:s", "mov_text")
+
+
+def an_encrypted_film(path, clips):
+    scheme = ("-encryption_scheme", "cenc-aes-ctr")
+    key = ("-encryption_key", f"{5:032}", "-encryption_kid", f"{5:032}")
+    convert_clip(clips / "base.mp4", path, "-c", "copy", *scheme, *key)
+
+
 REFUSED = {
     a_folder: "is not a regular file",
     a_pipe: "is not a regular file",
@@ -542,6 +583,8 @@ REFUSED = {
     random_bytes: "Invalid data found when processing input",
     a_header_without_its_index: "Invalid data found when processing input",
     a_sound_file: "holds no video stream",
+    subtitles_alone: "holds no video stream",
+    an_encrypted_film: "cannot be decoded, since it is encrypted",
 }
 
 
@@ -636,7 +679,7 @@ def test_a_process_that_hangs_is_killed_at_its_deadline(clips, tmp_path, monkeyp
 
 def a_deadline(header):
     seconds = with_ffmpeg._seconds(header)
-    return with_ffmpeg._Probe(codec="h264", has_audio=False, seconds=seconds).limit
+    return with_ffmpeg._Probe(container="avi", codec="h264", sound=None, seconds=seconds).limit
 
 
 def test_the_deadline_grows_with_the_video():

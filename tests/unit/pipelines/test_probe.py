@@ -3,6 +3,8 @@
 import json
 import os
 import shlex
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -43,12 +45,23 @@ def test_the_report_is_a_few_plain_lines(clip):
     assert lines[1].startswith("decoder   av ")
     assert lines[2].startswith("state     ok, after ")
     assert lines[3:] == [
+        "container mov,mp4,m4a,3gp,3g2,mj2",
         "pictures  h264, 96 x 64 pixels",
         "duration  1.20 s (the file says 1.20 s), 30 frames",
         "sound     ok, 1.20 s",
         "taken     2 frames, uniform",
         "          7 at 0.280 s, 22 at 0.880 s",
     ]
+
+
+def test_a_glance_at_a_file_waits_for_no_torch(clip):
+    program = (
+        "import sys; from vidret.pipelines.cli import cli;"
+        f"cli(['probe', {str(clip)!r}], standalone_mode=False);"
+        "print({'torch', 'dask', 'h5py', 'rich'} & set(sys.modules))"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert finished.stdout.splitlines()[-1] == "set()"
 
 
 def test_a_rate_and_another_decoder_may_be_asked_for(clip):

@@ -97,8 +97,8 @@ def test_a_key_that_is_passed_anyway_starts_no_run():
     assert planned(PACKETS, [8, 10]) == [(0, (8, 10), 10)]
 
 
-def test_a_container_without_exact_seeks_is_read_from_its_start():
-    assert planned(PACKETS, [2, 11], "mpegts") == [(0, (2, 11), 11)]
+def test_a_container_without_exact_seeks_is_read_from_its_start_to_its_end():
+    assert planned(PACKETS, [2, 9], "mpegts") == [(0, (2, 9), PACKETS[-1][0])]
 
 
 def test_a_frame_without_a_key_before_it_is_refused():

@@ -126,7 +126,12 @@ def test_a_stream_without_samples_but_with_trouble_has_failed(caplog):
 
 def test_trouble_in_part_of_the_sound_keeps_the_rest():
     _, verdict = listen((a_tone(32_000), 32_000), complaint="Invalid data found")
-    assert verdict.state is AudioState.OK
+    assert (verdict.state, verdict.damaged) == (AudioState.OK, True)
+
+
+def test_sound_without_trouble_is_not_damaged():
+    _, verdict = listen((a_tone(32_000), 32_000))
+    assert not verdict.damaged
 
 
 def test_a_decoder_that_was_stopped_midway_has_failed():
