@@ -155,7 +155,7 @@ def _encode_video(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     decoded = decode_video(video.path, frames=frames)
     crops = torch.stack([encoders.clip.prepare(frame) for frame in decoded.frames])
-    with computing(encoders):
+    with computing(encoders.device, encoders.precision):
         seen = encoders.clip.encode_frames(crops).numpy()
         if encoders.sound is None or decoded.audio_state is not AudioState.OK:
             return seen, None
@@ -164,7 +164,7 @@ def _encode_video(
 
 
 def _encode_texts(captions: Sequence[Caption], encoders: Encoders) -> tuple[np.ndarray, np.ndarray]:
-    with computing(encoders):
+    with computing(encoders.device, encoders.precision):
         encoded = encode_captions(captions, encoders)
     return (
         np.stack([text.sentence for text in encoded]),

@@ -114,7 +114,7 @@ def _frames_a_second(encoders: Encoders, seconds: float) -> float:
     crops = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8).to(encoders.device)
 
     def encode() -> Tensor:
-        with computing(encoders):
+        with computing(encoders.device, encoders.precision):
             return encoders.clip.encode_frames(crops)
 
     return count / _seconds_of(encode, encoders.device, at_least=seconds)

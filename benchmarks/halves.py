@@ -77,7 +77,7 @@ def one_after_another(videos: Sequence[Video], settings: TaskSettings, name: str
     encoders = load_encoders(settings.encoders)
     for video in videos:
         taken = take(contender, video.path)
-        with computing(encoders):
+        with computing(encoders.device, encoders.precision):
             encoders.clip.encode_frames(_as_batch(taken.crops))
             _encode_sound(encoders, taken.sound)
     return len(videos)

@@ -10,6 +10,10 @@
   at most. `av` cuts it whichever FFmpeg it carries, `ffmpeg` only where the binary does.
 * `partial` says what each tool complained of, and a damaged picture may come out without complaint.
 
+`ffmpeg` decodes all pictures of a file to list them, and again for every 1,500 chosen frames or
+part of that: an hour at one frame a second takes four passes. `av` reads its packets once, and then
+decodes what the chosen frames need.
+
 `torchcodec` and `nvdec` give the same frames, times and sound; their colours differ where
 `decoding/with_torchcodec.py` says so.
 

@@ -107,7 +107,7 @@ class Embedder:
 
     def _listen(self, waiting: list[tuple[Take, NDArray[np.float32]]]) -> None:
         assert self.encoders.sound is not None
-        with self._encoding():
+        with self._encoding("float32"):  # a spectrogram would suffer from less
             batch = torch.from_numpy(np.stack([window for _, window in waiting]))
             embedded = self.encoders.sound.encode_windows(self._to_device(batch))
         for (take, _), row in zip(waiting, embedded.float(), strict=True):
@@ -115,7 +115,7 @@ class Embedder:
 
     def _encode_pictures(self, number: int) -> None:
         parts = list(self._first_pictures(number))
-        with self._encoding():
+        with self._encoding(self.encoders.precision):
             batch = torch.cat([crops for _, _, crops in parts])
             rows = self.encoders.clip.encode_frames(self._to_device(batch), hidden=self.hidden)
         of_parts = rows.float().split([len(crops) for _, _, crops in parts])
@@ -138,9 +138,9 @@ class Embedder:
         return to_device(batch, self.encoders.device)
 
     @contextmanager
-    def _encoding(self) -> Iterator[None]:
+    def _encoding(self, precision: str) -> Iterator[None]:
         began = time.monotonic()
-        with computing(self.encoders):
+        with computing(self.encoders.device, precision):
             yield
         self._keep_pace()
         self.busy += time.monotonic() - began
@@ -168,11 +168,11 @@ def to_device(batch: Tensor, device: torch.device) -> Tensor:
 
 
 @contextmanager
-def computing(encoders: Encoders) -> Iterator[None]:
+def computing(device: torch.device, precision: str) -> Iterator[None]:
     """No gradients, and the precision that was asked for."""
-    dtype = AUTOCAST.get(encoders.precision)
+    dtype = AUTOCAST.get(precision)
     cast: AbstractContextManager[object] = (
-        nullcontext() if dtype is None else torch.autocast(encoders.device.type, dtype)
+        nullcontext() if dtype is None else torch.autocast(device.type, dtype)
     )
     with torch.inference_mode(), cast:
         yield

@@ -200,7 +200,7 @@ def extract_captions(shard: CaptionShard, settings: TaskSettings) -> TaskResult:
     at_once, hidden = batch_sizes(encoders.device).texts, settings.features == HIDDEN
     began, embeddings = time.monotonic(), [*known]
     for start in range(0, len(rest), at_once):
-        with computing(encoders):
+        with computing(encoders.device, encoders.precision):
             batch = rest[start : start + at_once]
             embeddings += encode_captions(batch, encoders, hidden=hidden)
     entry = write_caption_shard(

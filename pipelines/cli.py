@@ -1,5 +1,6 @@
 """The command line: parse, call one pipeline, print its report, turn errors into exit codes."""
 
+import io
 import json
 import logging
 import os
@@ -518,6 +519,9 @@ def check_config(context: click.Context, *, files: tuple[Path, ...]) -> None:
 
 def main() -> None:
     """The program `vidret`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
     cli(prog_name="vidret")
 
 

@@ -26,7 +26,7 @@ class ProbeReport:
 
     Args:
         reason: why it failed, in one sentence.
-        bytes: size of the file.
+        bytes: size of the file, 0 where it was not even opened.
         claimed: seconds that the file says it lasts, 0 where it does not say.
         sound: seconds of sound that were heard, whatever they were worth.
         again: the decoder had to begin anew, since the file's own list of frames misled it.

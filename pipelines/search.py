@@ -95,7 +95,7 @@ def run_search(
         require_same_features(cache.fingerprint, run.fingerprint, str(cache.folder))
         name, retriever = run.head, load_weights(run_folder, run)
     encoders = load_encoders(_encoders_of(cache, config))
-    with computing(encoders):
+    with computing(encoders.device, encoders.precision):
         query = encoders.clip.encode_texts([config.query], encoders.device)[0]
     splits = [cache.load(split) for split in cache.splits]
     root = Path(cache.manifest.settings["root"])

@@ -111,7 +111,7 @@ class ExtractConfig(ReportConfig):
     )
     precision: str = setting(
         "auto",
-        help="What encoders compute in; auto is bfloat16 on a GPU, else float32.",
+        help="What CLIP computes in; auto is bfloat16 on a GPU, else float32.",
         choices=("auto", "float32", "bfloat16", "float16"),
     )
     pixels: bool = setting(

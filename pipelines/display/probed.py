@@ -8,8 +8,9 @@ from vidret.pipelines.probe import ProbeReport
 
 def render_probe(report: ProbeReport) -> Rendered:
     """What came of one file, line by line."""
+    size = f" ({report.bytes:,} bytes)" if report.bytes else ""
     lines = [
-        ("file", f"{report.path} ({report.bytes:,} bytes)"),
+        ("file", f"{report.path}{size}"),
         ("decoder", f"{report.decoder}{', began anew midway' if report.again else ''}"),
         ("state", f"{report.state}, after {report.seconds:.3f} s"),
     ]

@@ -95,7 +95,7 @@ def _try(video: Video, config: ExtractConfig, encoders: Encoders) -> _Trial | No
     crops = torch.stack([encoders.clip.prepare(frame) for frame in decoded.frames])
     ready = time.monotonic()
     heard = decoded.waveform if decoded.audio_state is AudioState.OK else None
-    with computing(encoders):
+    with computing(encoders.device, encoders.precision):
         encoders.clip.encode_frames(crops.to(encoders.device)).cpu()
         if encoders.sound is not None and heard is not None:
             encoders.sound.encode(torch.from_numpy(heard).to(encoders.device)).cpu()
@@ -109,7 +109,7 @@ def _read(captions: Sequence[Caption], encoders: Encoders) -> tuple[float, float
     if not captions:
         return 0.0, 0.0
     began = time.monotonic()
-    with computing(encoders):
+    with computing(encoders.device, encoders.precision):
         encoded = encode_captions(captions, encoders)
     seconds = time.monotonic() - began
     return float(np.mean([len(text.words) for text in encoded])), seconds / len(captions)

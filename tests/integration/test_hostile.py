@@ -14,9 +14,11 @@ import pytest
 from making.hostile import HOSTILE, State, make_hostile_folder
 from making.processes import PATIENCE, PROGRAM, clean_environment, run_vidret
 
+from vidret.data.errors import DecodeError
 from vidret.data.samples import AudioState
 from vidret.data.shards import read_video_table
 from vidret.data.upkeep.check import verify_cache
+from vidret.extract.decode import Sampling, decode_events
 
 FRAMES = 4
 SECONDS_TO_END = 10  # for a process that nobody needs any more
@@ -126,7 +128,10 @@ def middles(num_frames):
 @of_state(State.OK, State.PARTIAL)
 def test_a_file_that_can_be_shown_is_in_the_cache_as_it_is(extraction, one):
     assert one.place not in extraction.failures
-    row, expected = extraction.rows[one.place], one.expected
+    assert_as_expected(extraction.rows[one.place], one.expected)
+
+
+def assert_as_expected(row, expected):
     assert row.partial == (expected.state is State.PARTIAL)
     assert expected.least <= row.num_frames <= expected.most
     assert row.indices == middles(row.num_frames)
@@ -158,6 +163,33 @@ def test_a_shell_reads_the_command_that_reproduces_a_failure_as_it_is_meant(extr
     path = os.fsencode(extraction.videos / one.place)
     assert end == b""
     assert sorted(words) == sorted([path, *map(os.fsencode, COMMAND)])
+
+
+@pytest.mark.slow
+@of_state(State.OK, State.PARTIAL)
+def test_the_decoder_ffmpeg_makes_the_same_of_it(extraction, one):
+    *_, ended = told_by_ffmpeg(extraction.videos / one.place)
+    facts = ended.facts
+    row = Row(
+        num_frames=facts.num_frames,
+        indices=facts.indices.tolist(),
+        sound=facts.audio_state,
+        seconds=facts.duration,
+        size=(facts.width, facts.height),
+        partial=facts.partial,
+    )
+    assert_as_expected(row, one.expected)
+
+
+@pytest.mark.slow
+@of_state(State.FAILED)
+def test_the_decoder_ffmpeg_refuses_it_too(extraction, one):
+    with pytest.raises(DecodeError, match=one.expected.reason):
+        list(told_by_ffmpeg(extraction.videos / one.place))
+
+
+def told_by_ffmpeg(path):
+    return decode_events(path, sampling=Sampling(FRAMES), decoder="ffmpeg")
 
 
 @of_state(State.IGNORED)

@@ -558,7 +558,7 @@ def a_sound_file(path, clips):
     convert_clip(clips / "base.mp4", path, "-vn", "-c", "copy")
 
 
-def subtitles_alone(path, clips):
+def subtitles_alone(path, _clips):
     lines = path.with_suffix(".srt")
     lines.write_text("1\n00:00:00,000 --> 00:00:02,000\nNobody is there.\n")
     convert_clip(lines, path, "-c:s", "mov_text")

@@ -5,10 +5,12 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from making.clips import behead_stream, draw_clip
+from making.processes import clean_environment, run_vidret
 
 from vidret.data.errors import DecodeError
 from vidret.data.samples import AudioState
@@ -106,6 +108,27 @@ def test_a_hostile_name_is_only_a_name(clip, tmp_path, name):
     report = run_probe(ProbeConfig(path=path))
     assert report.state == "ok"
     report.path.encode()
+
+
+def test_a_name_that_the_terminal_cannot_show_is_spelt_out(clip, tmp_path):
+    (tmp_path / "été.mp4").write_bytes(clip.read_bytes())
+    terminal = clean_environment(PYTHONIOENCODING="ascii")
+    finished = run_vidret("probe", "été.mp4", cwd=tmp_path, env=terminal)
+    assert finished.returncode == 0
+    assert finished.stdout.startswith(r"file      \xe9t\xe9.mp4 (")
+
+
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, os.mkfifo, os.fspath], ids=["a-folder", "a-pipe", "nothing"]
+)
+def test_what_is_no_file_ends_in_one_sentence_and_code_3(tmp_path, make):
+    path = tmp_path / "clip.mp4"
+    make(path)
+    finished = probe(path)
+    assert finished.exit_code == 3
+    assert finished.stdout.splitlines()[0] == f"file      {path}"
+    assert finished.stderr.startswith(f"vidret: {path} ")
+    assert finished.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
