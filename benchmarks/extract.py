@@ -20,7 +20,7 @@ from contenders import GRABBING, LOOP, XPOOL, Contender
 from halves import decode_alone, encode_alone, one_after_another, warm_up
 from models import real_encoders
 from report import BUILD, CLIPS, number, show, show_machine, table, verdict
-from timing import Seconds, median, take_turns, times_slower
+from timing import Seconds, busy_seconds, median, take_turns, times_slower
 
 from vidret.data.samples import Video
 from vidret.extract.plan import VideoShard
@@ -46,10 +46,17 @@ class Folder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What came out for one folder: seconds of each way, and of the command with its start-up."""
+    """What came out for one folder.
+
+    Args:
+        seconds: that each way took.
+        work: that cores were busy with it, which other work on the machine does not change.
+        command: seconds of the command as it is typed, with its start-up.
+    """
 
     folder: Folder
     seconds: Seconds
+    work: Seconds
     command: float
 
 
@@ -75,9 +82,9 @@ def main() -> None:
                 features_digest="benchmark",
                 lanes=1,
             )
-            seconds = _measure(videos, settings, options.rounds)
+            seconds, work_done = _measure(videos, settings, options.rounds)
             command = _time_command(folder, videos, settings, Path(work))
-        measured.append(Measured(folder=folder, seconds=seconds, command=command))
+        measured.append(Measured(folder=folder, seconds=seconds, work=work_done, command=command))
     _show(measured)
     show_machine()
 
@@ -95,7 +102,9 @@ def _draw_all(folder: Folder, clips: Path) -> list[Video]:
     return [Video(id=path.stem, path=path, split="all") for path in paths]
 
 
-def _measure(videos: Sequence[Video], settings: TaskSettings, rounds: int) -> Seconds:
+def _measure(
+    videos: Sequence[Video], settings: TaskSettings, rounds: int
+) -> tuple[Seconds, Seconds]:
     portions = [videos[start::WORKERS] for start in range(WORKERS)]
     with dask_client(Place(workers=WORKERS)) as client:
         client.wait_for_workers(WORKERS)
@@ -109,7 +118,15 @@ def _measure(videos: Sequence[Video], settings: TaskSettings, rounds: int) -> Se
         for other in ONE_BY_ONE:
             told = [(portion, settings, other.name) for portion in portions]
             ways[other.name] = partial(on_each, one_after_another, told)
-        return take_turns(ways, rounds)
+        work: dict[str, list[float]] = {name: [] for name in ways}
+        counted = {name: partial(_count_work, way, work[name]) for name, way in ways.items()}
+        return take_turns(counted, rounds, warm=True), work
+
+
+def _count_work(way: Callable[[], object], work: list[float]) -> None:
+    began = busy_seconds()
+    way()
+    work.append(busy_seconds() - began)
 
 
 def _on_each_worker(
@@ -184,6 +201,12 @@ def _show(measured: Sequence[Measured]) -> None:
     _show_shares(measured)
 
 
+def _work_of_halves(measured: Measured) -> float:
+    """What decoding and encoding cost alone, of what the whole costs: the rest is its overhead."""
+    halves = median(measured.work, DECODE) + median(measured.work, ENCODE)
+    return halves / median(measured.work, WHOLE)
+
+
 def _title(folder: Folder) -> str:
     form = folder.form
     return f"{folder.files} files of {form.width}x{form.height}, {form.seconds:g} s"
@@ -209,6 +232,7 @@ def _show_shares(measured: Sequence[Measured]) -> None:
                 verdict(slower, ASKED),
                 f"{possible:.0%}",
                 f"{(decode + encode) / whole:.0%}",
+                f"{_work_of_halves(one):.0%}",
             ]
         )
     heads = [
@@ -218,12 +242,15 @@ def _show_shares(measured: Sequence[Measured]) -> None:
         "",
         "the most that a CPU can do",
         "whole, of that",
+        "work of both halves, of the whole's",
     ]
     show(table(heads, rows))
     show(
         "On a CPU decoding and encoding share the cores, so the best possible is the sum of both:"
-        " 1 / (1 / decoding + 1 / encoding) videos a second. Where encoders run on a GPU the two go"
-        " on side by side; that is not measured here."
+        " 1 / (1 / decoding + 1 / encoding) videos a second. Where encoders run on a GPU the two"
+        " go on side by side; that is not measured here. The last column counts seconds that cores"
+        " were busy, which other work on the machine does not change: what is missing there is"
+        " writing shards, passing tasks on, and waiting for one another."
     )
     for one in measured:
         show(f"- {one.folder.form.title}: {source_of(one.folder.form)}")

@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
 
 from vidret.extract.decode import decoder_version
@@ -56,13 +56,12 @@ def mebibytes(size: float) -> str:
 
 def show_machine() -> None:
     """Print the processor, the memory and the versions, without the machine's name."""
-    cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     facts = [
-        f"{cores} cores of {_processor()}, {memory:.0f} GiB of memory",
+        f"{os.cpu_count()} cores of {_processor()}, {memory:.0f} GiB of memory",
         f"{platform.system()}, Python {platform.python_version()}",
         f"decoders: {decoder_version('av')}; {decoder_version('ffmpeg')}",
-        ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+        ", ".join(f"{name} {version}" for name in PACKAGES if (version := _version(name))),
     ]
     show("\n".join(f"- {fact}" for fact in facts))
 
@@ -74,8 +73,8 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _version(name: str) -> str:
+def _version(name: str) -> str | None:
     try:
-        return version(name)
-    except PackageNotFoundError:
-        return "(not installed)"
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
