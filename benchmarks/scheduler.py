@@ -460,6 +460,7 @@ def _show_corpus(runs: Sequence[Run], planned: Planned, looked: Looked) -> None:
         ],
         ["memory of the scheduler at the end", mebibytes(grown)],
         ["memory of vidret: dataset and plan", mebibytes(times * (planned.dataset + planned.plan))],
+        ["the same at its highest, while it hashes", mebibytes(times * planned.peak)],
         ["planning", f"{times * (planned.hash_seconds + planned.plan_seconds) / 60:.1f} minutes"],
         [
             "looking through all shards when a run continues",

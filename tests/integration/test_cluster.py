@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 from distributed import Client, get_task_stream
 from making.cluster import spoiling_preload, started_cluster, wait_for, workers_dying
-from making.processes import continuing_command, interrupt, run_vidret, started, succeed, wait_until
+from making.processes import (
+    PATIENCE,
+    continuing_command,
+    interrupt,
+    run_vidret,
+    started,
+    succeed,
+    wait_until,
+)
 
 from vidret.data.manifest import MANIFEST, read_manifest
 from vidret.data.upkeep.check import verify_cache
@@ -99,7 +107,7 @@ def test_workers_killed_every_few_seconds_change_nothing(tmp_path, command, quie
         with workers_dying(
             cluster, every=EVERY, most=MOST, progress=lambda: count(tmp_path)
         ) as dead:
-            printed, talk = process.communicate()
+            printed, talk = process.communicate(timeout=PATIENCE)
             died = len(dead)
     assert (process.returncode, talk.count("Traceback")) == (0, 0), talk
     assert f"{SHARDS * SHARD_SIZE} videos ({SHARDS * SHARD_SIZE} tried in this run)" in printed
@@ -243,7 +251,7 @@ def test_without_a_worker_vidret_says_that_it_waits_and_goes_on_when_one_comes(t
             only_one.kill()
             before = count(tmp_path)
             cluster.start_worker()
-            printed, _ = process.communicate()
+            printed, _ = process.communicate(timeout=PATIENCE)
     assert before < len(list(clips.glob("*.mp4")))
     assert process.returncode == 0
     assert "8 videos (8 tried in this run)" in printed
