@@ -297,6 +297,11 @@ def _attached_client(place: Place) -> Iterator["Client"]:
     for name in ("distributed", "distributed.client"):  # what matters we say ourselves
         logging.getLogger(name).setLevel(logging.CRITICAL)
     where = place.scheduler or f"the scheduler of {place.scheduler_file}"
+    if place.scheduler_file is not None and not place.scheduler_file.is_file():
+        raise MissingError(  # Dask would wait for it for good
+            f"there is no scheduler file {place.scheduler_file}: start the scheduler with "
+            "`dask scheduler --scheduler-file FILE`, or leave out --scheduler-file"
+        )
     file = None if place.scheduler_file is None else str(place.scheduler_file)
     try:
         client = Client(place.scheduler, scheduler_file=file, timeout=CONNECT_SECONDS)

@@ -15,6 +15,7 @@ from vidret.data.storage.hdf5 import ShardEntry
 from vidret.data.storage.locks import cache_lock
 from vidret.data.storage.projections import write_projections
 from vidret.data.synth.script import Clip
+from vidret.data.upkeep.check import damaged_shards
 from vidret.data.upkeep.sweep import remove_stray
 from vidret.extract.encoders import Encoders, load_encoders
 from vidret.extract.plan import Plan, plan_shards
@@ -173,6 +174,8 @@ def _extract(extraction: Extraction, on_progress: OnProgress) -> ExtractReport:
     config, folder = extraction.config, extraction.folder
     plan, pixels = plan_of(extraction)
     entries = [*plan.done, *pixels.done]
+    for problem in damaged_shards(folder, {entry.file for entry in entries}):
+        log.warning("%s %s: it is made again", folder / problem.file, problem.what)
     results: list[TaskResult] = []
     pace = Pace(on_gpu=extraction.on_gpu)
     if plan.videos or plan.captions or pixels.todo or extraction.undrawn:

@@ -1,5 +1,6 @@
 """Whether a cache is whole: every byte of it compared with its manifest."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,6 +76,27 @@ def repair_cache(folder: Path) -> list[Problem]:
             if problem.what != _NOT_LISTED:
                 remove_file(folder / problem.file)
     return problems
+
+
+def damaged_shards(folder: Path, sound: Collection[str]) -> list[Problem]:
+    """The shards of the manifest that are not as they were written.
+
+    Args:
+        folder: the cache, or where one is to be.
+        sound: names that were looked at already, and found in order.
+    """
+    try:
+        entries = read_manifest(folder).shards
+    except (MissingError, DamagedError, MismatchError):
+        return []
+    return [
+        Problem(file=entry.file, what=what)
+        for entry in entries
+        if entry.file not in sound
+        and (
+            what := wrong_size(folder, entry) or _wrong_content(folder / entry.file, entry.checksum)
+        )
+    ]
 
 
 def wrong_size(folder: Path, entry: ShardEntry) -> str:

@@ -168,5 +168,8 @@ def _readable(rows: Sequence[dict[str, Any]], dataset: str) -> str:
         for row in rows
     ]
     title = f"# {len(rows)} videos of {dataset} failed\n\n"
-    again = "Repair or replace the files, then give the same command with `--retry-failed`.\n"
+    again = (
+        "Repair or replace the files, then give the same command again: files that changed are "
+        "tried again, and with `--retry-failed` the others too.\n"
+    )
     return title + again + "".join(sections)

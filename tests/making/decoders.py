@@ -1,4 +1,4 @@
-"""Decoding processes that go wrong in a chosen way over files of chosen names; the process is real."""
+"""Real decoding processes that go wrong in a chosen way, over files of chosen names."""
 
 from pathlib import Path
 

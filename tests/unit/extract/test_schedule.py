@@ -251,3 +251,11 @@ def test_a_task_that_ends_its_worker_again_and_again_is_an_error_and_the_next_on
     assert after == "[True]"  # the worker that took its place ignores Ctrl-C as well
     assert len(list(marks.iterdir())) == TRIES * DEATHS
     assert done.stderr == ""
+
+
+def test_a_scheduler_file_that_is_not_there_is_missing_at_once(tmp_path):
+    with (
+        pytest.raises(MissingError, match="there is no scheduler file"),
+        dask_client(Place(scheduler_file=tmp_path / "none.json")),
+    ):
+        pass
