@@ -21,7 +21,7 @@ from vidret.pipelines.extraction.report import (
 NAMES = (
     "plain.mp4",
     "two words.mp4",
-    "it's \"quoted\".mp4",
+    'it\'s "quoted".mp4',
     "$HOME `x` \\n.mp4",
     "-dash.mp4",
     "two\nlines.mp4",
