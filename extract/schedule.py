@@ -377,15 +377,23 @@ def dask_setup(_worker: "Worker") -> None:
 
 @contextmanager
 def _hold_interrupts() -> Iterator[None]:
-    """Ctrl-C waits until the workers have started; they inherit that it is not for them."""
+    """Ctrl-C and the signal to end wait until the workers have started.
+
+    The workers inherit that Ctrl-C is not for them; a signal to end still is.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    came: list[int] = []
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    at_the_end = signal.signal(signal.SIGTERM, lambda number, _frame: came.append(number))
     try:
         yield
     finally:
+        signal.signal(signal.SIGTERM, at_the_end)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if came:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def _first_line(error: BaseException) -> str:

@@ -6,12 +6,15 @@ import logging
 import os
 import platform
 import shlex
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
@@ -518,7 +521,8 @@ def check_config(context: click.Context, *, files: tuple[Path, ...]) -> None:
 
 
 def main() -> None:
-    """The program `vidret`."""
+    """The program `vidret`; a queue or a container that ends it is answered like Ctrl-C."""
+    signal.signal(signal.SIGTERM, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
@@ -565,7 +569,13 @@ def _log_handler() -> logging.Handler:
     return RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
 
 
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def _report_interrupt(arguments: Sequence[str]) -> int:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # we are leaving already
     command = shlex.join(["vidret", *arguments])
     click.echo(f"Stopped. What is done is kept. Continue with: {command}", err=True)
     return INTERRUPTED
