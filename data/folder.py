@@ -18,6 +18,7 @@ from vidret.data.folders.listing import (
 )
 from vidret.data.printable import printable
 from vidret.data.samples import Caption, Dataset, Video
+from vidret.data.words import counted
 
 SPLIT = "all"
 FOLDER_NAME = "folder"  # of every dataset that this reads
@@ -68,7 +69,7 @@ def _without_videos(root: Path, listing: Listing) -> str:
     unread = f" ({listing.unreadable[0]})" if listing.unreadable else ""
     return (
         f"{printable(root)} holds no video, neither by content nor by name (.mkv, .mov, .mp4 and "
-        f"so on), only {_counted(others, 'other file', 'other files')}{unread}: "
+        f"so on), only {counted(others, 'other file')}{unread}: "
         "give the folder above the videos"
     )
 
@@ -212,16 +213,12 @@ def _notes(
     if more := len(listing.unreadable[_MOST_NAMED:]):
         yield f"left out, because it cannot be read: {more:,} more"
     if others:
-        files = _counted(others, "file that is no video", "files that are no videos")
+        files = counted(others, "file that is no video", "files that are no videos")
         yield f"passed over: {files}"
     if count := len(listing.unfinished):
-        files = _counted(count, "unfinished download", "unfinished downloads")
+        files = counted(count, "unfinished download")
         first = printable(listing.unfinished[0]) + (" ..." if count > 1 else "")
         yield f"passed over: {files} ({first})"
     if beside and source:
-        texts = _counted(len(beside), "text beside a video", "texts beside videos")
+        texts = counted(len(beside), "text beside a video", "texts beside videos")
         yield f"passed over: {texts}, because {printable(source.name)} holds the captions"
-
-
-def _counted(count: int, one: str, many: str) -> str:
-    return f"1 {one}" if count == 1 else f"{count:,} {many}"

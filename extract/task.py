@@ -163,7 +163,8 @@ def store_pixels(
 ) -> TaskResult:
     """Decode the videos of one shard, and keep what an encoder would take of them."""
     encoders = load_encoders(settings.encoders)
-    source = _source(settings, encoders, look_up(shard.videos, pixels))
+    known = look_up(shard.videos, pixels)
+    source = _source(settings, encoders, known)
     path, side = settings.folder / shard.file, encoders.clip.pixels.size
     with (
         new_pixel_shard(path, settings.pixels_digest, side) as writer,
@@ -190,7 +191,11 @@ def store_pixels(
                         )
                     case Failed(error):
                         writer.fail(_failure(video, error, settings.root))
-    return TaskResult(entry=writer.entry, videos=len(shard.videos), encoded=len(shard.videos))
+    return TaskResult(
+        entry=writer.entry,
+        videos=len(shard.videos),
+        encoded=len(shard.videos) - len(known.places),
+    )
 
 
 def extract_captions(shard: CaptionShard, settings: TaskSettings) -> TaskResult:

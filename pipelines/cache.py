@@ -16,6 +16,7 @@ from vidret.data.upkeep.sweep import (
     remove_cache,
     sweep_cache,
 )
+from vidret.data.words import counted
 from vidret.pipelines.config.settings import CacheConfig, CacheExportConfig, CacheGcConfig
 from vidret.pipelines.training.runs import RUN, read_run, trained_on
 
@@ -53,7 +54,7 @@ class CacheCheckReport:
         if self.repaired or not self.problems:
             return None
         return DamagedError(
-            f"{len(self.problems)} files of {self.folder} are not as they were written: "
+            f"{counted(len(self.problems), 'file')} of {self.folder} not as they should be: "
             f"vidret cache repair --cache {self.folder}"
         )
 

@@ -39,6 +39,7 @@ from vidret.pipelines.config.settings import (
     TrainConfig,
     WeightsConfig,
 )
+from vidret.pipelines.program import INTERRUPTED
 
 if TYPE_CHECKING:
     from vidret.pipelines.display.tables import Rendered
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BUG = 1
-INTERRUPTED = 130
 DOCTOR_SETTINGS = (
     "work",
     "offline",

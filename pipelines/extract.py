@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from vidret.data.catalog import cache_name
 from vidret.data.fingerprint import Fingerprint
 from vidret.data.manifest import MANIFEST, Manifest, SplitCount, read_manifest, write_manifest
 from vidret.data.pixels.index import PixelIndex, find_pixels
-from vidret.data.samples import Dataset
+from vidret.data.samples import Dataset, Video
 from vidret.data.storage.hdf5 import ShardEntry
 from vidret.data.storage.locks import cache_lock
 from vidret.data.storage.projections import write_projections
@@ -19,7 +19,8 @@ from vidret.data.upkeep.check import damaged_shards
 from vidret.data.upkeep.sweep import remove_stray
 from vidret.extract.encoders import Encoders, load_encoders
 from vidret.extract.plan import Plan, plan_shards
-from vidret.extract.planning.pixel_plan import PixelPlan, plan_pixels
+from vidret.extract.planning.pixel_plan import PIXELS, VIDEOS, PixelPlan, plan_pixels
+from vidret.extract.planning.reuse import outlook
 from vidret.extract.schedule import count_workers, dask_client, require_shared
 from vidret.extract.task import HIDDEN, TaskResult, TaskSettings
 from vidret.pipelines.config.settings import SYNTH, ExtractConfig
@@ -191,7 +192,7 @@ def _extract(extraction: Extraction, on_progress: OnProgress) -> ExtractReport:
         folder,
         entries,
         to_do=_to_do(plan, pixels, config),
-        encoded=sum(result.encoded for result in results if result.entry.kind == "video"),
+        encoded=_tried(results),
         removed=plan.removed,
         advice=pace.note(),
     )
@@ -227,23 +228,28 @@ def _work(
 def _preview(extraction: Extraction) -> ExtractReport:
     config, dataset = extraction.config, extraction.dataset
     plan, pixels = plan_of(extraction)
+    outlooks = [outlook(shard) for shard in ([] if config.only else plan.videos)]
+    maybe = {video.id for _, videos in outlooks for video in videos}
+    new = {video.id: video for videos, _ in outlooks for video in videos}
+    new |= {video.id: video for shard in pixels.todo for video in shard.videos}
+    to_do = [video for video in new.values() if video.id not in maybe]
     return make_report(
         config,
         dataset,
         extraction.folder,
         [*plan.done, *pixels.done],
-        to_do=_to_do(plan, pixels, config),
+        to_do=len(dataset.videos) if extraction.undrawn else len(to_do),
+        looked_at=len(maybe),
         removed=plan.removed,
-        estimate=None if extraction.undrawn else _estimate(extraction, plan, pixels),
+        estimate=None if extraction.undrawn else _estimate(extraction, plan, to_do),
     )
 
 
-def _estimate(extraction: Extraction, plan: Plan, pixels: PixelPlan) -> Estimate:
+def _estimate(extraction: Extraction, plan: Plan, videos: Sequence[Video]) -> Estimate:
     config = extraction.config
-    shards = pixels.todo if config.only is not None else plan.videos
     place = place_of(config, extraction.encoders)
     return estimate(
-        [video for shard in shards for video in shard.videos],
+        videos,
         [caption for shard in plan.captions for caption in shard.captions],
         config=config,
         fingerprint=extraction.fingerprint,
@@ -253,8 +259,19 @@ def _estimate(extraction: Extraction, plan: Plan, pixels: PixelPlan) -> Estimate
 
 
 def _to_do(plan: Plan, pixels: PixelPlan, config: ExtractConfig) -> int:
-    shards = plan.videos if config.only is None else pixels.todo
-    return sum(len(shard.videos) for shard in shards)
+    """Videos of the shards to make, those once of which pixels and embeddings are to be made."""
+    shards = [*([] if config.only else plan.videos), *pixels.todo]
+    return len({video.id for shard in shards for video in shard.videos})
+
+
+def _tried(results: Iterable[TaskResult]) -> int:
+    """Videos that were decoded or encoded; pixels and embeddings of the same shard count once."""
+    by_shard: dict[str, int] = {}
+    for result in results:
+        if result.entry.kind != "caption":
+            shard = result.entry.file.replace(PIXELS, VIDEOS)
+            by_shard[shard] = max(by_shard.get(shard, 0), result.encoded)
+    return sum(by_shard.values())
 
 
 def _shard_size(extraction: Extraction) -> int:

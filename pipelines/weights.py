@@ -91,10 +91,12 @@ def run_weights_verify(config: WeightsConfig) -> WeightsReport:
 def run_weights_convert(config: ConvertConfig) -> ConvertReport:
     """Write the same tensors as safetensors."""
     require_torchvision()
+    from vidret.extract.weights.backbones import TINY
     from vidret.extract.weights.conversion import convert_weights
+    from vidret.extract.weights.inspection import TINY_SOUND
 
     done = convert_weights(config.file, config.out, model=config.model)
-    model = done.source.model
+    model = done.source.model.replace(TINY_SOUND, TINY)  # --audio knows which of the two is meant
     return ConvertReport(
         source=config.file,
         path=done.path,

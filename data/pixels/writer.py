@@ -28,6 +28,7 @@ from vidret.data.storage.hdf5 import (
     put_array,
     read_shard_entry,
     require_storable,
+    seal,
     storable,
 )
 from vidret.data.storage.patient_file import PatientFile, new_hdf5
@@ -216,6 +217,8 @@ def new_pixel_shard(path: Path, digest: str, side: int) -> Iterator[PixelWriter]
             writer = PixelWriter(shard, disk, side)
             yield writer
             writer._complete(shard)  # noqa: SLF001 - nobody else is to call it
+            disk.check()
+            seal(shard)
         writer._entry = replace(read_shard_entry(part), file=path.name)  # noqa: SLF001 - likewise
 
 

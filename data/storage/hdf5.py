@@ -20,6 +20,7 @@ Column = NDArray[Any] | list[str]
 
 _ALIGNMENT = 64  # bytes: what is mapped later should start on a cache line
 _READ_SIZE = 1 << 23
+_SEAL = "content"  # an attribute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +124,40 @@ def shard_entry(path: Path, shard: h5py.File, file: str) -> ShardEntry:
     )
 
 
+def seal(shard: h5py.File) -> None:
+    """Write into a shard, when all of it is there, the digest of what it holds."""
+    shard.attrs[_SEAL] = _content(shard)
+
+
+def seal_is_broken(path: Path) -> bool:
+    """Whether a shard holds anything but what its writer sealed: for one that no manifest names.
+
+    Raises:
+        DamagedError: it cannot be read.
+        MismatchError: a newer vidret wrote it.
+    """
+    with open_shard(path) as shard:
+        return bool(shard.attrs.get(_SEAL) != _content(shard))
+
+
+def _content(shard: h5py.File) -> str:
+    """The xxh3_128 of the name, type, shape and values of every dataset, by name."""
+    names: list[str] = []
+    shard.visititems(lambda name, it: names.append(name) if isinstance(it, h5py.Dataset) else None)
+    digest = xxhash.xxh3_128()
+    for name in sorted(names):
+        stored = shard[name]
+        is_text = h5py.check_string_dtype(stored.dtype) is not None
+        kind = "string" if is_text else stored.dtype.str
+        digest.update(f"{name} {kind} {list(stored.shape)}\n".encode())
+        rows = max(1, _READ_SIZE // max(1, stored.nbytes // max(1, len(stored))))
+        for start in range(0, len(stored), rows):
+            values = stored[start : start + rows]
+            for part in (b"%d %b" % (len(text), text) for text in values) if is_text else [values]:
+                digest.update(part)
+    return digest.hexdigest()
+
+
 def checksum(path: Path) -> str:
     """The xxh3_128 of a whole file; HDF5 itself would not notice a flipped bit."""
     digest = xxhash.xxh3_128()
@@ -168,6 +203,7 @@ def _image(kind: ShardKind, columns: Mapping[str, Column], digest: str) -> bytes
         shard.attrs["fingerprint"] = digest
         for name, values in columns.items():
             put_array(shard, name, values)
+        seal(shard)
         shard.flush()
         return shard.id.get_file_image()
 

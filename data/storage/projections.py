@@ -64,6 +64,8 @@ def read_projections(folder: Path, files: Mapping[str, str]) -> Projections:
     try:
         found = load(path.read_bytes())
         same = checksum(path) == files.get(PROJECTIONS)
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path} is not there: {how_to_repair(folder)}") from error
     except (OSError, SafetensorError, ValueError) as error:
         raise DamagedError(f"{path} cannot be read ({error}): {how_to_repair(folder)}") from error
     if not same or not found.keys() <= NAMES:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from vidret.data.errors import DamagedError, MismatchError, MissingError
 from vidret.data.manifest import MANIFEST, Manifest, read_manifest, write_manifest
-from vidret.data.storage.hdf5 import ShardEntry, checksum, read_shard_entry
+from vidret.data.storage.hdf5 import ShardEntry, checksum, seal_is_broken
 from vidret.data.storage.locks import cache_lock
 from vidret.data.storage.projections import PROJECTIONS
 
 # A whole shard without a line is what a killed run leaves, and the next one takes it up.
 _NOT_LISTED = "is not in the manifest"
+_CHANGED = "has other bytes than were written"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ def repair_cache(folder: Path) -> list[Problem]:
 
 
 def damaged_shards(folder: Path, sound: Collection[str]) -> list[Problem]:
-    """The shards of the manifest that are not as they were written.
+    """The shards that are not as they were written, whether or not the manifest names them.
 
     Args:
         folder: the cache, or where one is to be.
@@ -88,8 +89,13 @@ def damaged_shards(folder: Path, sound: Collection[str]) -> list[Problem]:
     try:
         entries = read_manifest(folder).shards
     except (MissingError, DamagedError, MismatchError):
-        return []
+        entries = ()
+    listed = {entry.file for entry in entries}
     return [
+        Problem(file=path.name, what=what)
+        for path in sorted(folder.glob("*.h5"))
+        if path.name not in listed | {*sound} and (what := _unlisted(path, complete=False))
+    ] + [
         Problem(file=entry.file, what=what)
         for entry in entries
         if entry.file not in sound
@@ -144,12 +150,13 @@ def _wrong_content(path: Path, written: str | None) -> str:
         return "is not there"
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
-    return "" if same else "has other bytes than were written"
+    return "" if same else _CHANGED
 
 
 def _unlisted(path: Path, *, complete: bool) -> str:
     try:
-        read_shard_entry(path)
+        if seal_is_broken(path):
+            return _CHANGED
     except DamagedError as error:
         return f"is damaged: {error}"
     except MismatchError:

@@ -19,7 +19,13 @@ from vidret.data.pixels.reader import PixelReader, read_pixel_table
 from vidret.data.pixels.writer import new_pixel_shard
 from vidret.data.samples import Video
 from vidret.data.shards import read_failures, write_caption_shard, write_video_shard
-from vidret.data.storage.hdf5 import ShardEntry, open_shard, read_shard_entry, read_strings
+from vidret.data.storage.hdf5 import (
+    ShardEntry,
+    open_shard,
+    read_shard_entry,
+    read_strings,
+    seal_is_broken,
+)
 from vidret.data.storage.locks import LOCK, cache_lock
 from vidret.data.storage.stored import read_captions, read_videos
 from vidret.data.upkeep.check import remove_file
@@ -118,6 +124,8 @@ def _shard_files(folder: Path) -> list[Path]:
 def _can_be_taken_up(path: Path, manifest: Manifest) -> bool:
     try:
         entry = read_shard_entry(path)
+        if seal_is_broken(path):
+            return False
     except (DamagedError, MismatchError):
         return False
     return entry.kind == "pixel" or entry.fingerprint == manifest.fingerprint.features_digest

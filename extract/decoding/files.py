@@ -25,7 +25,7 @@ def check_file(path: Path) -> None:
         status = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         words = getattr(error, "strerror", None) or str(error)
-        reason = f"cannot be reached ({words}): check the dataset's folder and its links"
+        reason = f"cannot be reached ({words}): check its path, and links on the way"
         raise _refusal(path, reason) from error
     if not stat.S_ISREG(status.st_mode):
         raise _refusal(path, "is not a regular file: put a video there, no folder, pipe or device")

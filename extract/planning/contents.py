@@ -1,7 +1,7 @@
 """What the shards of a cache hold, as far as planning needs it: no embeddings are read."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -10,7 +10,7 @@ from vidret.data.errors import DamagedError, MismatchError, MissingError
 from vidret.data.manifest import read_manifest
 from vidret.data.samples import Failure
 from vidret.data.shards import read_caption_table, read_sources
-from vidret.data.storage.hdf5 import ShardEntry, ShardKind, read_shard_entry
+from vidret.data.storage.hdf5 import ShardEntry, ShardKind, read_shard_entry, seal_is_broken
 
 Row = TypeVar("Row", "VideoRow", "CaptionRow")
 
@@ -76,9 +76,9 @@ def _contents(
 ) -> list[Content[Row]]:
     """The good shards, in the order of their numbers; no item is in two of them.
 
-    A shard is good if it can be read, was made by the same features, and has the checksum that the
-    manifest gives: to take other bytes as they are would vouch for the damage. Where an item lies
-    in two shards, that of the manifest counts, and the other is not good.
+    A shard is good if it can be read, was made by the same features, and is as it was written: to
+    take other bytes as they are would vouch for the damage. Where an item lies in two shards, that
+    of the manifest counts, and the other is not good.
     """
     listed = _checksums(folder)
     numbers = sorted(_numbers(folder, kind), key=lambda n: (shard_name(kind, n) not in listed, n))
@@ -89,7 +89,7 @@ def _contents(
             since, entry = path.stat().st_mtime_ns, read_shard_entry(path)
             if (entry.kind, entry.fingerprint) != (kind, digest):
                 continue
-            if listed.get(entry.file, entry.checksum) != entry.checksum:
+            if _is_damaged(entry, path, listed):
                 continue
             rows, failed = read(path)
         except (DamagedError, MismatchError, OSError):
@@ -101,6 +101,12 @@ def _contents(
             seen.update(content.ids)
             found[number] = content
     return [found[number] for number in sorted(found)]
+
+
+def _is_damaged(entry: ShardEntry, path: Path, listed: Mapping[str, str]) -> bool:
+    if written := listed.get(entry.file):
+        return written != entry.checksum
+    return seal_is_broken(path)
 
 
 def _read_video_shard(path: Path) -> tuple[list[VideoRow], list[Failure]]:

@@ -1,5 +1,6 @@
 """Which pixel shards are to be made, and where pictures lie that need not be decoded again."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +12,11 @@ from vidret.data.pixels.index import PixelIndex, PixelPlace
 from vidret.data.pixels.reader import PixelTable, read_pixel_table
 from vidret.data.samples import Dataset, Failure, Video
 from vidret.data.shards import read_failures, read_video_table
-from vidret.data.storage.hdf5 import ShardEntry, read_shard_entry
+from vidret.data.storage.hdf5 import ShardEntry, read_shard_entry, seal_is_broken
 from vidret.extract.plan import Plan, VideoShard
 from vidret.extract.planning.content import look_at_content
+
+log = logging.getLogger(__name__)
 
 VIDEOS, PIXELS = "videos-", "pixels-"
 
@@ -36,7 +39,7 @@ class PixelPlan:
     known: Mapping[int, tuple[Path, ...]] = field(default_factory=dict)
     fresh: bool = False
 
-    def video_file(self, shard: VideoShard) -> str:
+    def video_file(self, shard: VideoShard | ShardEntry) -> str:
         """The video shard of a pixel shard."""
         return shard.file.replace(PIXELS, VIDEOS)
 
@@ -119,12 +122,17 @@ def look_up(videos: Sequence[Video], sources: Sequence[Path]) -> KnownPixels:
     failures: dict[str, Failure] = {}
     tables: dict[Path, PixelTable] = {}
     for number, path in enumerate(sources):
+        rest = [video for video in videos if video.id not in places]
         try:
-            tables[path] = table = read_pixel_table(path)
+            table = read_pixel_table(path)
+            found = dict(_rows_of(rest, table, path))
+            if (found or number == 0) and seal_is_broken(path):
+                log.warning("%s does not hold what was written: its videos are decoded again", path)
+                continue
         except (DamagedError, MismatchError):
             continue  # then they are decoded
-        rest = [video for video in videos if video.id not in places]
-        places |= dict(_rows_of(rest, table, path))
+        tables[path] = table
+        places |= found
         if number == 0:  # its own shard: what failed there has had its tries
             failures |= {failure.id: failure for failure in table.failures}
     ids = {video.id for video in videos} - places.keys()

@@ -69,6 +69,31 @@ def reuse_captions(shard: CaptionShard) -> tuple[list[TextEmbeddings], list[Capt
     return known + _kept(shard, _captions_of), rest
 
 
+def outlook(shard: VideoShard) -> tuple[list[Video], list[Video]]:
+    """What a shard will take, told before any file is read.
+
+    Returns:
+        The videos that have to be encoded, and those that need not be if their files hold what
+        some file held before.
+    """
+    candidates = defaultdict(list)
+    for stored in shard.stored:
+        candidates[stored.id].append(stored)
+    failed = {failure.id for failure in shard.failed}
+    new: list[Video] = []
+    maybe: list[Video] = []
+    for video in shard.videos:
+        try:
+            found = video.path.stat()
+        except (OSError, ValueError):
+            continue
+        alike = [one for one in candidates[video.id] if one.size == found.st_size]
+        if any(found.st_mtime_ns <= one.since for one in alike) or video.id in failed:
+            continue
+        (maybe if alike else new).append(video)
+    return new, maybe
+
+
 def _confirmed(
     video: Video,
     candidates: Iterable[StoredVideo],

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -137,7 +138,8 @@ def _is_safetensors(path: Path) -> bool:
 
 def _unpickle(path: Path) -> Any:  # noqa: ANN401 - a file may hold anything
     """Plain things and tensors; a big file is mapped, since an optimizer may lie in it too."""
-    with _numbers_of_numpy():
+    with _numbers_of_numpy(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of files that are refused in a moment
         return torch.load(
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vidret.data.errors import ConfigError, MissingError
 from vidret.extract.panns import CNN14, cnn14
+from vidret.extract.tiny.sound import TinySound
 from vidret.extract.weights.activation import (
     ACTIVATIONS,
     Activation,
@@ -31,6 +32,7 @@ from vidret.extract.weights.fitting import Fit, as_open_clip, compare, shape_of_
 from vidret.extract.weights.published import find_by_digest, find_by_name
 
 MODEL_KEY = "vidret.model"
+TINY_SOUND = "tiny-sound"  # the bundled network of sound; TINY is that of pictures and words
 SIZES = ("input_resolution", "context_length", "vocab_size")  # OpenAI keeps them among the weights
 
 
@@ -135,27 +137,30 @@ def weights_of(file: WeightsFile) -> dict[str, Tensor]:
 
 def computes_quick_gelu(model: str) -> bool | None:
     """Which activation a name stands for; None where there is no choice."""
-    if not model or model == CNN14:
+    if not model or model in (CNN14, TINY_SOUND):
         return None
     return bool(registered(model).get("quick_gelu", False))
 
 
 def _check_model(model: str | None) -> None:
-    if model is None or model in (CNN14, TINY):
+    if model is None or model in (CNN14, TINY, TINY_SOUND):
         return
     architecture = registered(model)
     if not architecture or not _can_be_built(architecture):
         raise ConfigError(
-            f"no model {model!r} whose weights vidret could check: give {CNN14}, {TINY} or a name "
-            "of open_clip.list_models() with a text tower of its own"
+            f"no model {model!r} whose weights vidret could check: give {CNN14}, {TINY}, "
+            f"{TINY_SOUND} or a name of open_clip.list_models() with a text tower of its own"
         )
 
 
 def _read(path: Path) -> WeightsFile:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "is not there"
+        raise MissingError(f"{path} {what}: give a file of weights")
+    if not path.stat().st_size:
+        raise MissingError(f"{path} is empty: get it again")
     try:
         return read_weights(path)
-    except FileNotFoundError as error:
-        raise MissingError(f"{path} is not there: give a file of weights") from error
     except UNREADABLE as error:
         if wants_to_run_code(error):
             raise MissingError(
@@ -170,8 +175,12 @@ def _read(path: Path) -> WeightsFile:
 def _candidates(tensors: Mapping[str, Tensor]) -> Iterator[str]:
     """The models whose names and shapes are exactly these."""
     if "fc_audioset.weight" in tensors:
-        if compare(cnn14().state_dict(), tensors).exact:
+        if _fit(CNN14, tensors).exact:
             yield CNN14
+        return
+    if "embed.weight" in tensors:
+        if _fit(TINY_SOUND, tensors).exact:
+            yield TINY_SOUND
         return
     sizes = _text_sizes(tensors)
     for name in open_clip.list_models():
@@ -195,6 +204,8 @@ def _with_activation(names: tuple[str, ...], known: Activation | None) -> tuple[
 def _fit(model: str, tensors: Mapping[str, Tensor]) -> Fit:
     if model == CNN14:
         return compare(cnn14().state_dict(), tensors)
+    if model == TINY_SOUND:
+        return compare(TinySound(len(tensors.get("tag.bias", ()))).state_dict(), tensors)
     return _compare_clip(shape_of_clip(registered(model)), tensors)
 
 

@@ -3,12 +3,14 @@
 import csv
 import io
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from vidret.data.manifest import Manifest
 from vidret.data.printable import printable
 from vidret.data.samples import AudioState
+from vidret.data.words import counted, size_text
 from vidret.pipelines.ablate import AblateReport
 from vidret.pipelines.cache import (
     CacheCheckReport,
@@ -44,26 +46,26 @@ ENCODER_NAMES = {
 
 def render_extract(report: ExtractReport) -> Rendered:
     """What is in the cache, what failed, where to look."""
-    lines = [f"{report.dataset}: {report.videos:,} videos, {report.captions:,} captions"]
+    captions = counted(report.captions, "caption")
+    lines = [f"{report.dataset}: {counted(report.videos, 'video')}, {captions}"]
     if report.dry_run:
         return "\n".join([*lines, *_preview_lines(report)])
     done = report.videos - len(report.failures)
-    what = "videos" if report.only is None else f"{report.only} of videos"
+    videos = counted(done, "video") if report.only is None else f"{report.only} of {done:,} videos"
     lines.append(
-        f"in the cache: {done:,} {what} ({_effort(report)}), "
-        f"{len(report.failures):,} failed, {report.bytes / 1e6:,.1f} MB -> {report.folder}"
+        f"in the cache: {videos} ({_effort(report)}), "
+        f"{len(report.failures):,} failed, {size_text(report.bytes)} -> {report.folder}"
     )
     lines.append("sound: " + _sound_line(report.sound))
     if report.partial:
         names = ", ".join(map(printable, report.partial[:LISTED_PARTIAL]))
         more = ", ..." if len(report.partial) > LISTED_PARTIAL else ""
+        files = counted(len(report.partial), "damaged file")
+        lines.append(f"in part: {files} gave what there was: {names}{more}")
+    if any(report.removed.values()):
         lines.append(
-            f"in part: {len(report.partial):,} damaged files gave what they had: {names}{more}"
-        )
-    if report.removed:
-        lines.append(
-            f"gone: {report.removed:,} videos and captions are no longer in the dataset; their "
-            "features stay until `vidret cache gc`"
+            f"gone or renamed: {_removed_text(report.removed)}; what the cache has of them stays "
+            "until `vidret cache gc`"
         )
     if report.advice:
         lines.append(report.advice)
@@ -83,25 +85,28 @@ def render_extract(report: ExtractReport) -> Rendered:
 def _effort(report: ExtractReport) -> str:
     """What this run had to do for it."""
     same = report.to_do - report.encoded
-    if not report.to_do or report.only is not None or same <= 0:
+    if same <= 0:
         return f"{report.to_do:,} tried in this run"
     return f"{report.encoded:,} tried in this run, {same:,} recognised"
 
 
 def _preview_lines(report: ExtractReport) -> list[str]:
     """What a dry run says."""
-    lines = [f"to do: {report.to_do:,} videos -> {report.folder}"]
+    lines = [f"to do: {counted(report.to_do, 'video')} -> {report.folder}"]
+    if report.looked_at:
+        files = counted(report.looked_at, "file")
+        lines.append(f"to look at: {files} touched or moved, whose content may be known")
     told = report.estimate
     if told is None:
         return lines
-    lines.append(f"disk: about {told.disk / 1e6:,.1f} MB")
+    lines.append(f"disk: about {size_text(told.disk)}")
     if told.seconds is None:
         lines.append("time: unknown, since none of the videos tried could be decoded")
     elif told.tried:
-        workers = f"{told.workers} worker{'s' if told.workers > 1 else ''}"
+        workers = counted(told.workers, "worker")
         lines.append(
             f"time: about {clock_text(told.seconds)} with {workers}, {told.decoding:.0%} of it "
-            f"decoding (measured on {told.tried} of the videos)"
+            f"decoding (measured on {told.tried} of them)"
         )
     return lines
 
@@ -111,7 +116,8 @@ def render_cache_info(report: CacheInfoReport) -> Rendered:
     manifest = report.manifest
     state = "complete" if manifest.complete else "not finished"
     size = sum(entry.bytes for entry in manifest.shards)
-    head = f"{report.folder}\n{state}, {len(manifest.shards):,} shards, {size / 1e6:,.1f} MB"
+    shards = counted(len(manifest.shards), "shard")
+    head = f"{report.folder}\n{state}, {shards}, {size_text(size)}"
     rows: tuple[tuple[str | int, ...], ...] = tuple(
         (
             *(split, one.expected, one.found, one.partial, one.failed),
@@ -131,14 +137,19 @@ def _extras(manifest: Manifest) -> list[str]:
     lines, pixels = [], [entry for entry in manifest.shards if entry.kind == "pixel"]
     if pixels:
         videos, size = sum(one.items for one in pixels), sum(one.bytes for one in pixels)
-        lines.append(f"pixels of {videos:,} videos, {size / 1e6:,.1f} MB")
-    gone = manifest.removed
-    if gone.videos or gone.captions:
+        lines.append(f"pixels of {counted(videos, 'video')}, {size_text(size)}")
+    gone = {name: len(ids) for name, ids in asdict(manifest.removed).items()}
+    if any(gone.values()):
         lines.append(
-            f"no longer in the dataset: {len(gone.videos):,} videos, {len(gone.captions):,} "
-            "captions (removed for good by `vidret cache gc`)"
+            f"no longer in the dataset: {_removed_text(gone)} (removed for good by "
+            "`vidret cache gc`)"
         )
     return lines
+
+
+def _removed_text(removed: Mapping[str, int]) -> str:
+    words = (counted(count, name.removesuffix("s")) for name, count in removed.items() if count)
+    return " and ".join(words)
 
 
 def render_cache_verify(report: CacheCheckReport) -> Rendered:
@@ -152,8 +163,9 @@ def render_cache_repair(report: CacheCheckReport) -> Rendered:
     """What was removed, and how to make it again."""
     if not report.problems:
         return f"{report.folder} is whole: nothing to repair"
-    lines = [f"removed: {problem.file} {problem.what}" for problem in report.problems]
-    return "\n".join([*lines, "make it again with the `vidret extract` that made this cache"])
+    lines = [f"{problem.file} {problem.what}" for problem in report.problems]
+    again = "what was damaged is removed: the `vidret extract` that made this cache makes it again"
+    return "\n".join([*lines, again])
 
 
 def render_cache_export(report: CacheExportReport) -> Rendered:
@@ -167,8 +179,8 @@ def render_cache_gc(report: CacheGcReport) -> Rendered:
     if not report.garbage:
         return "nothing to remove: all of it is in use"
     verb = "would be freed" if report.dry_run else "freed"
-    lines = [f"{one.path}: {one.what}, {one.bytes / 1e6:,.1f} MB" for one in report.garbage]
-    return "\n".join([*lines, f"{verb}: {report.bytes / 1e6:,.1f} MB"])
+    lines = [f"{one.path}: {one.what}, {size_text(one.bytes)}" for one in report.garbage]
+    return "\n".join([*lines, f"{verb}: {size_text(report.bytes)}"])
 
 
 def render_weights_verify(report: WeightsReport) -> Rendered:
@@ -178,11 +190,12 @@ def render_weights_verify(report: WeightsReport) -> Rendered:
         "other": f"not the published one of {report.publisher}",
         "unknown": "of the publisher unknown to us",
     }
+    tensors = counted(report.tensors, "tensor")
     dtypes = ", ".join(f"{count:,} {name}" for name, count in report.dtypes.items())
     lines = [
         str(report.path),
-        f"form        {report.form}, {report.bytes / 1e6:,.1f} MB",
-        f"holds       {report.tensors:,} tensors ({dtypes}), {report.parameters:,} numbers",
+        f"form        {report.form}, {size_text(report.bytes)}",
+        f"holds       {tensors} ({dtypes}), {report.parameters:,} numbers",
         f"sha256      {report.sha256}",
         f"checksum    {checksums[report.checksum]}",
         f"model       {report.model or ' or '.join(report.candidates) or 'none that vidret knows'}",
@@ -204,8 +217,8 @@ def render_weights_verify(report: WeightsReport) -> Rendered:
 def render_weights_convert(report: ConvertReport) -> Rendered:
     """What was written, and how to use it."""
     lines = [
-        f"{report.form} -> {report.path}: {report.tensors:,} tensors, equal to those read, "
-        f"{report.bytes / 1e6:,.1f} MB"
+        f"{report.form} -> {report.path}: {counted(report.tensors, 'tensor')}, equal to those "
+        f"read, {size_text(report.bytes)}"
     ]
     lines += [f"{key:<22} {value}" for key, value in sorted(report.metadata.items())]
     if report.spec:

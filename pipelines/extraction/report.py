@@ -17,6 +17,7 @@ from vidret.data.samples import AudioState, Dataset, Failure
 from vidret.data.shards import read_failures, read_video_table
 from vidret.data.storage.hdf5 import ShardEntry
 from vidret.data.storage.publish import publish
+from vidret.data.words import counted
 from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.extraction.estimate import Estimate
 
@@ -28,11 +29,12 @@ class ExtractReport:
     """What an extraction did, or would do.
 
     Args:
-        to_do: videos that were not in the cache before.
+        to_do: videos that were not in the cache before, or may have changed.
+        looked_at: those of them, in a dry run, whose content may be in the cache already.
         encoded: videos that this run decoded and encoded; others were recognised as they are.
         failures: of the whole cache, not only of this run.
         partial: videos of which something could not be decoded.
-        removed: videos and captions in the shards that the dataset no longer has.
+        removed: how many videos and captions are in the shards that the dataset no longer has.
         estimate: of a dry run.
         advice: which of decoding and encoding was the slower one, and what to change.
     """
@@ -47,13 +49,14 @@ class ExtractReport:
     allowed: int
     sound: dict[str, int]
     partial: tuple[str, ...]
-    removed: int
+    removed: dict[str, int]
     bytes: int
     dry_run: bool
     notes: tuple[str, ...]
     estimate: Estimate | None = None
     advice: str = ""
     only: str | None = None
+    looked_at: int = 0
 
     @property
     def verdict(self) -> VidretError | None:
@@ -61,7 +64,8 @@ class ExtractReport:
         if len(self.failures) <= self.allowed:
             return None
         return ItemsFailedError(
-            f"{len(self.failures)} of {self.videos} videos failed, {self.allowed} were allowed: "
+            f"{len(self.failures)} of {counted(self.videos, 'video')} failed, "
+            f"{self.allowed} allowed: "
             f"see {self.folder / 'failures.md'}, or accept them with "
             f"--allow-failures {len(self.failures)}"
         )
@@ -82,6 +86,7 @@ def make_report(
     removed: Removed | None = None,
     estimate: Estimate | None = None,
     advice: str = "",
+    looked_at: int = 0,
 ) -> ExtractReport:
     """Look through the shards of a cache for what became of each video."""
     entries, present = list(entries), {video.id for video in dataset.videos}
@@ -102,13 +107,14 @@ def make_report(
         allowed=config.failures_allowed(len(dataset.videos)),
         sound={str(state): sound[state] for state in AudioState},
         partial=tuple(id_ for id_, _, part in rows if part),
-        removed=0 if removed is None else len(removed.videos) + len(removed.captions),
+        removed={name: len(ids) for name, ids in asdict(removed or Removed()).items()},
         bytes=sum(entry.bytes for entry in entries),
         dry_run=config.dry_run,
         notes=dataset.notes,
         estimate=estimate,
         advice=advice,
         only=config.only,
+        looked_at=looked_at,
     )
 
 
@@ -167,7 +173,7 @@ def _readable(rows: Sequence[dict[str, Any]], dataset: str) -> str:
         f"- reason: {row['reason']}\n- reproduce: `{row['reproduce']}`\n"
         for row in rows
     ]
-    title = f"# {len(rows)} videos of {dataset} failed\n\n"
+    title = f"# {counted(len(rows), 'video')} of {dataset} failed\n\n"
     again = (
         "Repair or replace the files, then give the same command again: files that changed are "
         "tried again, and with `--retry-failed` the others too.\n"

@@ -112,17 +112,20 @@ def run_tasks(
     on_progress(progress)
     for _, result in run_jobs(client, jobs(), then=then):
         before = progress
-        progress = _advance(progress, result, pace, only_pixels=only_pixels)
+        ended = result.entry.kind == "video" or (
+            result.entry.kind == "pixel" and pixels.video_file(result.entry) not in encodings
+        )
+        progress = _advance(progress, result, pace, ended=ended)
         if progress != before:
             on_progress(progress)
         yield result
 
 
-def _advance(progress: Progress, result: TaskResult, pace: Pace, *, only_pixels: bool) -> Progress:
-    counted = "pixel" if only_pixels else "video"
+def _advance(progress: Progress, result: TaskResult, pace: Pace, *, ended: bool) -> Progress:
+    """Count the videos of a result, if nothing more is to be done with them."""
     if result.entry.kind == "video":
         pace.latest.append(result)
-    if result.entry.kind != counted:
+    if not ended:
         return replace(progress, note=pace.note())
     return replace(
         progress,

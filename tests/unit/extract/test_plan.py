@@ -97,6 +97,14 @@ def test_a_shard_that_no_manifest_names_yet_is_done_all_the_same(growing):
     assert [entry.file for entry in growing.plan().done] == [*VIDEOS, CAPTIONS]
 
 
+def test_without_a_manifest_a_flipped_bit_is_found_by_the_seal_of_the_shard(growing):
+    growing.extract()
+    (growing.cache / MANIFEST).unlink()
+    content = (growing.cache / VIDEOS[1]).read_bytes()
+    flip_a_bit(growing.cache / VIDEOS[1], content.index(b"h264"))
+    assert to_do(growing.plan()) == [VIDEOS[1]]
+
+
 def test_a_part_of_a_killed_run_is_no_shard(growing):
     growing.extract()
     (growing.cache / VIDEOS[0]).rename(growing.cache / f"{VIDEOS[0]}.0123.part")

@@ -256,6 +256,18 @@ def test_a_file_that_was_replaced_since_is_not_taken_from_stored_pixels(clips, s
     assert not look_up(shard.videos, [path]).places
 
 
+def test_stored_pixels_with_a_flipped_bit_are_not_taken(clips, settings, caplog):
+    shard = shard_of(clips, "loud", "mute")
+    directly = (settings.folder / encode(shard, settings).file).read_bytes()
+    settings, pixels = pixels_of(shard, settings)
+    path = settings.folder / pixels.file
+    with h5py.File(path, "r+") as file:
+        file["pixels/values"][3, 1, 5, 5] ^= 1
+    entry = encode(shard, settings, path)
+    assert (settings.folder / entry.file).read_bytes() == directly
+    assert "does not hold what was written" in caplog.text
+
+
 def test_a_moved_file_is_found_in_stored_pixels_by_its_content(clips, settings, tmp_path):
     (tmp_path / "before.mp4").write_bytes((clips / "loud.mp4").read_bytes())
     _, pixels = pixels_of(shard_of(tmp_path, "before"), settings)

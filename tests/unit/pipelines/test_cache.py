@@ -128,7 +128,7 @@ def test_info_tells_what_left_the_dataset_and_what_the_features_are(folder):
     assert report.coverage["train"].found == 7
     head, _, facts = render_cache_info(report)
     assert "complete" in head
-    assert "no longer in the dataset: 1 videos, 1 captions" in facts
+    assert "no longer in the dataset: 1 video and 1 caption" in facts
     assert "features         projected" in facts
     assert "precision        float32" in facts
 

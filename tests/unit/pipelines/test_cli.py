@@ -393,3 +393,19 @@ def test_config_check_finds_variables_that_set_nothing(monkeypatch):
 def test_every_error_can_be_taken_by_a_caller_instead():
     with pytest.raises(errors.ConfigError):
         cli.main(["extract", "--frames", "many"], prog_name="vidret", standalone_mode=False)
+
+
+def test_ctrl_c_while_the_program_is_still_loading_shows_no_traceback():
+    code = """
+import sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "vidret.pipelines.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from vidret.pipelines.program import main
+main()
+"""
+    result = run_process(code=code)
+    assert result.returncode == 130
+    assert result.stderr == "Stopped before anything was begun.\n"

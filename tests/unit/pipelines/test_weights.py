@@ -1,6 +1,8 @@
 import json
 import pickle
 import socket
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -8,6 +10,8 @@ from click.testing import CliRunner
 from making.backbones import random_model, register_models, save_archive, save_safetensors
 
 from vidret.extract.clip import load_clip
+from vidret.extract.panns import load_sound
+from vidret.extract.tiny.weights import TINY_FOLDER
 from vidret.extract.weights.files import digest_of
 from vidret.pipelines.cli import cli
 
@@ -87,6 +91,42 @@ def test_a_file_that_wants_to_run_code_is_exit_4_and_one_sentence(here):
         result = run("verify", name)
         assert (result.exit_code, result.stdout) == (4, "")
         assert result.stderr.count("\n") == 1
+
+
+def test_what_is_no_file_with_something_in_it_is_said_so(here):
+    (here / "empty.pt").touch()
+    for name, words in ((".", "is a folder"), ("empty.pt", "is empty"), ("none.pt", "not there")):
+        result = run("verify", name)
+        assert result.exit_code == 4
+        assert words in result.stderr
+        assert "Errno" not in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_pickle_of_anything_is_refused_in_one_sentence(here):
+    (here / "things.pkl").write_bytes(pickle.dumps({"a": {1, 2}}, protocol=4))
+    result = subprocess.run(
+        [sys.executable, "-m", "vidret.pipelines.cli", "weights", "verify", "things.pkl"],
+        capture_output=True,
+        text=True,
+        cwd=here,
+        check=False,
+    )
+    assert result.returncode == 4
+    assert len(result.stderr.splitlines()) == 1, "and no warning of torch beside it"
+
+
+def test_the_bundled_network_of_sound_is_known_and_used_as_the_last_line_says(here):
+    bundled = TINY_FOLDER / "sound.safetensors"
+    result = run("verify", bundled)
+    assert result.exit_code == 0
+    assert "tiny-sound" in result.stdout
+    assert run("verify", bundled, "--model", "tiny-sound").exit_code == 0
+    assert run("verify", bundled, "--model", "Cnn14").exit_code == 4
+    last = run("convert", bundled, here / "own.safetensors").stdout.splitlines()[-1]
+    sound = load_sound(last.removeprefix("use it as "))
+    sine = torch.sin(torch.arange(32_000) / 20)
+    assert torch.equal(sound.encode(sine), load_sound("tiny").encode(sine))
 
 
 def test_a_converted_file_is_used_as_the_last_line_says(archive):

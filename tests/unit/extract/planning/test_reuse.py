@@ -7,7 +7,7 @@ from making.caches import flip_a_bit
 from making.growing import Growing
 
 from vidret.data.storage.stored import read_captions, read_videos
-from vidret.extract.planning.reuse import reuse_captions, reuse_videos
+from vidret.extract.planning.reuse import outlook, reuse_captions, reuse_videos
 
 
 @pytest.fixture
@@ -102,6 +102,17 @@ def test_rows_that_left_the_dataset_outlive_a_shard_that_is_made_again(growing):
     same_features(before, stored(growing)["v0"])
     (growing.root.parent / "aside").rename(growing.root / "v0")
     assert growing.extract() == []
+
+
+def test_before_any_file_is_read_it_is_known_which_ones_have_to_be(growing):
+    growing.extract()
+    (growing.root / "v0").rename(growing.root / "w0")
+    growing.put(v1=(growing.root / "v1").read_text(), v2="quite another content", v9="new")
+    looked = [outlook(shard) for shard in growing.plan().videos]
+    new = sorted(video.id for videos, _ in looked for video in videos)
+    maybe = sorted(video.id for _, videos in looked for video in videos)
+    assert (new, maybe) == (["v2", "v9"], ["v1", "w0"])
+    assert growing.extract() == ["v2", "v9"], "those to look at turned out to be known"
 
 
 def test_a_caption_is_known_by_its_text(growing):

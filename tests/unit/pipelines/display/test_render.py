@@ -32,6 +32,7 @@ from vidret.pipelines.train_heads import TrainReport
 from vidret.pipelines.training.runs import Run
 
 FOLDER = Path("work/cache/toy")
+GONE = {"videos": 3, "captions": 1}
 SOUND = {"ok": 5, "silent": 1, "no-stream": 2, "failed": 0}
 
 
@@ -53,7 +54,7 @@ def an_extract_report(**changes):
         "allowed": 0,
         "sound": SOUND,
         "partial": (),
-        "removed": 0,
+        "removed": {"videos": 0, "captions": 0},
         "bytes": 1_250_000,
         "dry_run": False,
         "notes": (),
@@ -133,17 +134,17 @@ def test_an_extraction_says_what_is_where():
 
 
 def test_an_extraction_names_what_is_there_in_part_and_what_was_only_recognised():
-    report = an_extract_report(encoded=5, partial=("a\x1b.mp4",), removed=3, advice="slow disk")
+    report = an_extract_report(encoded=5, partial=("a\x1b.mp4",), removed=GONE, advice="slow disk")
     text = shown(render_extract(report))
     assert "(5 tried in this run, 3 recognised)" in text
-    assert r"in part: 1 damaged files gave what they had: a\x1b.mp4" in text
-    assert "gone: 3 videos and captions are no longer in the dataset" in text
+    assert r"in part: 1 damaged file gave what there was: a\x1b.mp4" in text
+    assert "gone or renamed: 3 videos and 1 caption; what the cache has of them" in text
     assert "slow disk" in text
 
 
 def test_pixels_alone_say_how_to_go_on():
     text = shown(render_extract(an_extract_report(only="pixels")))
-    assert "8 pixels of videos" in text
+    assert "in the cache: pixels of 8 videos (8 tried in this run)" in text
     assert "encode them with the same command without --only" in text
 
 
@@ -152,6 +153,13 @@ def test_a_dry_run_says_how_much_it_would_take():
     text = shown(render_extract(an_extract_report(dry_run=True, estimate=told)))
     assert "disk: about 2.5 MB" in text
     assert "time: about 0:01:30 with 2 workers, 25% of it decoding (measured on 4" in text
+
+
+def test_a_dry_run_tells_files_to_encode_from_files_to_look_at():
+    text = shown(render_extract(an_extract_report(dry_run=True, to_do=1, looked_at=2)))
+    assert f"to do: 1 video -> {FOLDER}" in text
+    assert "to look at: 2 files touched or moved" in text
+    assert "to look at" not in shown(render_extract(an_extract_report(dry_run=True)))
 
 
 def test_a_dry_run_over_files_that_cannot_be_decoded_knows_no_time():
@@ -197,7 +205,7 @@ def test_failures_up_to_the_allowed_ones_are_no_verdict():
     assert an_extract_report(failures=failures, allowed=2).verdict is None
     verdict = an_extract_report(failures=failures, allowed=1).verdict
     assert verdict.exit_code == 3
-    assert "2 of 8 videos failed, 1 were allowed" in str(verdict)
+    assert "2 of 8 videos failed, 1 allowed" in str(verdict)
     assert "--allow-failures 2" in str(verdict)
 
 
@@ -223,7 +231,7 @@ def test_cache_info_shows_splits_and_fingerprint():
         folder=FOLDER, manifest=manifest, coverage={"train": coverage}, failures=1
     )
     text = shown(render_cache_info(report))
-    assert "not finished, 1 shards, 2.0 MB" in text
+    assert "not finished, 1 shard, 2.0 MB" in text
     assert "train 9 8 0 1 2 2 2 2" in text
     assert "frame_policy uniform" in text
 
@@ -233,8 +241,7 @@ def test_checks_of_a_cache_name_file_and_damage():
     report = CacheCheckReport(folder=FOLDER, problems=(problem,), repaired=False)
     assert "videos-00000.h5 is not there" in shown(render_cache_verify(report))
     repaired = CacheCheckReport(folder=FOLDER, problems=(problem,), repaired=True)
-    assert "removed: videos-00000.h5" in shown(render_cache_repair(repaired))
-    assert "make it again with the `vidret extract`" in shown(render_cache_repair(repaired))
+    assert "what was damaged is removed" in shown(render_cache_repair(repaired))
 
 
 def test_checks_of_a_whole_cache_say_so():

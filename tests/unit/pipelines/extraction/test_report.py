@@ -72,7 +72,7 @@ def test_a_report_counts_what_became_of_each_video_of_the_dataset(cache):
     report = report_of(cache)
     assert [failure.id for failure in report.failures] == ["v2"]
     assert report.partial == ("v1",)
-    assert report.removed == 1
+    assert report.removed == {"videos": 1, "captions": 0}
     assert sum(report.sound.values()) == 2  # v3 is not counted
 
 
@@ -85,7 +85,7 @@ def test_failures_are_listed_for_machines_and_people_with_a_command_each(cache):
     assert words[:3] == ["vidret", "probe", "/films/clips/v2.mp4"]
     assert words[3:] == ["--frames", "7", "--decoder", "av", "--sampling", "fps:1"]
     page = (folder / "failures.md").read_text()
-    assert "# 1 videos of toy failed" in page
+    assert "# 1 video of toy failed" in page
     assert row["reproduce"] in page
 
 
