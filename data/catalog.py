@@ -8,10 +8,25 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from vidret.data.datasets.activitynet import ACTIVITYNET, load_activitynet
+from vidret.data.datasets.assembling import Published
+from vidret.data.datasets.didemo import DIDEMO, load_didemo, load_didemo_by_time
+from vidret.data.datasets.lsmdc import LSMDC, load_lsmdc
+from vidret.data.datasets.msrvtt import (
+    MSRVTT_1KB,
+    MSRVTT_7K,
+    MSRVTT_9K,
+    MSRVTT_FULL,
+    load_msrvtt_1kb,
+    load_msrvtt_7k,
+    load_msrvtt_9k,
+    load_msrvtt_full,
+)
+from vidret.data.datasets.msvd import MSVD, load_msvd
+from vidret.data.datasets.vatex import VATEX, load_vatex
 from vidret.data.errors import ConfigError, MissingError
 from vidret.data.fingerprint import Fingerprint
 from vidret.data.folder import FOLDER_NAME, load_folder
-from vidret.data.msvd import load_msvd
 from vidret.data.samples import Dataset
 from vidret.data.synth.dataset import MINI_FOLDER, load_synth_mini
 
@@ -28,12 +43,20 @@ class DatasetEntry:
         summary: one line for a list.
         holds: what belongs into the folder.
         default_root: the folder, where vidret brings it along.
+        published: what is known of a dataset that others published.
     """
 
     load: Callable[[Path], Dataset]
     summary: str
     holds: str
     default_root: Path | None = None
+    published: Published | None = None
+
+
+def _entry(load: Callable[[Path], Dataset], published: Published) -> DatasetEntry:
+    return DatasetEntry(
+        load=load, summary=published.title, holds=published.holds, published=published
+    )
 
 
 DATASETS: dict[str, DatasetEntry] = {
@@ -43,11 +66,16 @@ DATASETS: dict[str, DatasetEntry] = {
         holds="captions.jsonl, videos/",
         default_root=MINI_FOLDER,
     ),
-    "msvd": DatasetEntry(
-        load=load_msvd,
-        summary="1,970 YouTube clips without sound, 80,827 captions",
-        holds="YouTubeClips/, captions_msvd.json or raw-captions.pkl, {train,val,test}_list.txt",
-    ),
+    "msvd": _entry(load_msvd, MSVD),
+    "msrvtt-9k": _entry(load_msrvtt_9k, MSRVTT_9K),
+    "msrvtt-7k": _entry(load_msrvtt_7k, MSRVTT_7K),
+    "msrvtt-full": _entry(load_msrvtt_full, MSRVTT_FULL),
+    "msrvtt-1kb": _entry(load_msrvtt_1kb, MSRVTT_1KB),
+    "didemo": _entry(load_didemo, DIDEMO),
+    "didemo-by-time": _entry(load_didemo_by_time, DIDEMO),
+    "lsmdc": _entry(load_lsmdc, LSMDC),
+    "activitynet": _entry(load_activitynet, ACTIVITYNET),
+    "vatex": _entry(load_vatex, VATEX),
 }
 
 
