@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidret.data.errors import ConfigError, DamagedError, MissingError
-from vidret.data.features import SplitFeatures, gather_split
+from vidret.data.features import Part, SplitFeatures, gather_split
 from vidret.data.fingerprint import Fingerprint
 from vidret.data.manifest import MANIFEST, Manifest, SplitCount, read_manifest
 from vidret.data.samples import AudioState, Failure
@@ -107,12 +107,13 @@ class FeatureCache:
             partial=sum(partial for _, partial in kept),
         )
 
-    def load(self, split: str, *, view: View = "ram") -> SplitFeatures:
+    def load(self, split: str, *, view: View = "ram", part: Part = "all") -> SplitFeatures:
         """The features of one split.
 
         Args:
             split: one of `splits`.
             view: `ram` reads it all now; `mapped` and `lazy` leave the embeddings on disk.
+            part: `held-out` is a twentieth of its videos, and `rest` is the others.
 
         Raises:
             ConfigError: the dataset has no such split.
@@ -129,6 +130,7 @@ class FeatureCache:
             view=view,
             removed=self.manifest.removed,
             projections=self._projections(),
+            part=part,
         )
 
     def _projections(self) -> Projections | None:

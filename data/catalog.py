@@ -88,13 +88,22 @@ def load_dataset(spec: str, root: Path | None) -> Dataset:
     """
     if spec.startswith(FOLDER_PREFIX):
         return load_folder(_folder_of(spec, root))
-    if spec not in DATASETS:
-        raise ConfigError(_unknown(spec))
+    require_known(spec)
     entry = DATASETS[spec]
     root = root or entry.default_root
     if root is None:
         raise MissingError(_how_to_name_a_root(spec, entry))
     return entry.load(root)
+
+
+def require_known(name: str) -> None:
+    """Refuse a name that no dataset has.
+
+    Raises:
+        ConfigError: there is none, with the one that was probably meant.
+    """
+    if name not in DATASETS:
+        raise ConfigError(_unknown(name))
 
 
 def dataset_hash(dataset: Dataset) -> str:

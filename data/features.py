@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from vidret.data.errors import DamagedError
@@ -24,7 +25,11 @@ if TYPE_CHECKING:  # torch takes seconds to import, and reading a cache needs no
     import vidret.data.batches
 
 Rows = NDArray[Any] | ShardRows
+Part = Literal["all", "held-out", "rest"]
 T = TypeVar("T")
+
+HELD_OUT = 0.05
+MOST_HELD_OUT = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +159,7 @@ def gather_split(
     view: View,
     removed: Removed,
     projections: Projections | None = None,
+    part: Part = "all",
 ) -> SplitFeatures:
     """Put the shards of a cache end to end and keep one split of them.
 
@@ -167,12 +173,18 @@ def gather_split(
         view: whether to read the embeddings now.
         removed: what the shards hold, and the dataset does not.
         projections: see `SplitFeatures`.
+        part: the videos that `held_out` picks, the others, or all.
 
     Raises:
         DamagedError: an id is there twice.
     """
     gone = set(removed.videos)
-    kept = [its == split and id_ not in gone for table in videos for id_, its in _items(table)]
+    items = [item for table in videos for item in _items(table)]
+    kept = [its == split and id_ not in gone for id_, its in items]
+    if part != "all":
+        held = held_out([id_ for (id_, _), its in zip(items, kept, strict=True) if its])
+        wanted = part == "held-out"
+        kept = [its and (id_ in held) == wanted for (id_, _), its in zip(items, kept, strict=True)]
     video_columns = _videos(videos, np.flatnonzero(kept), fingerprint, view)
     row_of = {id_: row for row, id_ in enumerate(video_columns["video_ids"])}
     caption_columns = _captions(captions, row_of, set(removed.captions), fingerprint.text_dim, view)
@@ -181,11 +193,23 @@ def gather_split(
     return SplitFeatures(
         folder=folder,
         split=split,
-        dropped_captions=num_captions - len(caption_columns["caption_ids"]),
+        dropped_captions=(
+            num_captions - len(caption_columns["caption_ids"]) if part == "all" else 0
+        ),
         projections=projections,
         **video_columns,
         **caption_columns,
     )
+
+
+def held_out(ids: Sequence[str]) -> set[str]:
+    """A twentieth of some videos, at least one and at most 1,000: always the same of the same."""
+    number = max(1, min(MOST_HELD_OUT, round(len(ids) * HELD_OUT)))
+    return set(sorted(ids, key=lambda id_: (xxhash.xxh3_64_digest(_bytes(id_)), id_))[:number])
+
+
+def _bytes(id_: str) -> bytes:
+    return id_.encode("utf-8", "surrogateescape")
 
 
 def _items(table: VideoTable) -> Iterator[tuple[str, str]]:

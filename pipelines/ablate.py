@@ -20,6 +20,7 @@ from vidret.pipelines.training.fitting import (
     hears,
     load_data,
     new_run,
+    selection_of,
 )
 from vidret.pipelines.training.runs import SOUND, Run, load_weights
 
@@ -88,7 +89,8 @@ def run_ablate(config: AblateConfig, *, on_progress: OnProgress) -> AblateReport
     """Fit and score every row with every seed; what was fitted before is only scored."""
     cache = FeatureCache.open(config.cache or newest_cache(config.work))
     device = pick_device(config.device)
-    data = load_data(cache, config.select_on, device)
+    select_on = selection_of(cache, config.select_on)
+    data = load_data(cache, select_on, device)
     features = cache.load("test")
     test = as_split(features, device)
     heads = config.heads or _rows_of_the_paper(cache)
@@ -107,7 +109,7 @@ def run_ablate(config: AblateConfig, *, on_progress: OnProgress) -> AblateReport
     return AblateReport(
         rows=tuple(Row(head=head, scores=tuple(scores[head])) for head in heads),
         seeds=config.seeds,
-        setting=describe_setting(cache, features, config.select_on),
+        setting=describe_setting(cache, features, select_on),
     )
 
 

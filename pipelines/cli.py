@@ -30,6 +30,7 @@ from vidret.pipelines.config.settings import (
     CacheExportConfig,
     CacheGcConfig,
     ConvertConfig,
+    DatasetsConfig,
     DemoConfig,
     EvaluateConfig,
     ExtractConfig,
@@ -321,6 +322,69 @@ def gc(config: CacheGcConfig) -> None:
     from vidret.pipelines.display.render import render_cache_gc
 
     _publish(run_cache_gc(config), render_cache_gc, as_json=config.json)
+
+
+@cli.group(
+    cls=Program,
+    invoke_without_command=True,
+    epilog=examples("vidret datasets list", "vidret datasets verify msrvtt-9k --root /data/msrvtt"),
+)
+@click.pass_context
+def datasets(context: click.Context) -> None:
+    """List the datasets, say what they are, check what is there."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@datasets.command(
+    "list", cls=Command, epilog=examples("vidret datasets list", "vidret datasets list --json")
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@session_options
+def list_datasets(*, as_json: bool) -> None:
+    """List every dataset that has a name."""
+    from vidret.pipelines.datasets import run_datasets_list
+    from vidret.pipelines.display.holdings import render_datasets
+
+    _publish(run_datasets_list(), render_datasets, as_json=as_json)
+
+
+@datasets.command(
+    "show",
+    cls=Command,
+    epilog=examples("vidret datasets show didemo", "vidret datasets show msvd --json"),
+)
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@session_options
+def show_dataset(name: str, *, as_json: bool) -> None:
+    """Say what a dataset holds, what is known to be missing, and whom to ask for it."""
+    from vidret.pipelines.datasets import run_datasets_show
+    from vidret.pipelines.display.holdings import render_dataset
+
+    _publish(run_datasets_show(name), render_dataset, as_json=as_json)
+
+
+@datasets.command(
+    "verify",
+    cls=Command,
+    epilog=examples(
+        "vidret datasets verify msvd --root /data/msvd",
+        "vidret datasets verify activitynet --allow-missing 10% --json",
+    ),
+)
+@json_progress_option
+@settings(DatasetsConfig)
+@session_options
+def verify_dataset(config: DatasetsConfig, *, json_progress: bool) -> None:
+    """Say which of a dataset's files are there, and what a gap does to results."""
+    from vidret.pipelines.datasets import run_datasets_verify
+    from vidret.pipelines.display.holdings import render_holdings
+    from vidret.pipelines.display.progress import progress_display
+
+    with progress_display("verify", unit="videos", json_lines=json_progress) as on_progress:
+        report = run_datasets_verify(config, on_progress=on_progress)
+    _publish(report, render_holdings, as_json=config.json)
 
 
 @cli.group(

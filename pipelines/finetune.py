@@ -12,7 +12,7 @@ from vidret.extract.weights.files import hash_file
 from vidret.pipelines.config.settings import ExtractConfig, FinetuneConfig
 from vidret.pipelines.display.progress import OnProgress, Progress
 from vidret.pipelines.extraction.again import dataset_options
-from vidret.pipelines.training.fitting import best_epoch
+from vidret.pipelines.training.fitting import best_epoch, load_features, selection_of
 from vidret.pipelines.training.runs import (
     RUN,
     WEIGHTS,
@@ -83,7 +83,7 @@ def run_finetune(config: FinetuneConfig, *, on_progress: OnProgress) -> Finetune
     folder, run = _choose_run(config)
     cache = FeatureCache.open(trained_on(config.work, run))
     require_fingerprint(cache.fingerprint, origin_of(run).fingerprint, str(cache.folder))
-    train, select = (cache.load(split) for split in ("train", run.settings["select_on"]))
+    train, select = load_features(cache, run.settings["select_on"])
     if not ((folder / WEIGHTS).exists() and run.complete):
         total = sum(stage.epochs for stage in plan_stages(run))
         tuning = prepare(config, run, cache, train, select)
@@ -142,7 +142,7 @@ def _new_run(config: FinetuneConfig) -> Run:
         "lr": config.lr,
         "audio_lr": config.lr,
         "weight_decay": config.weight_decay,
-        "select_on": config.select_on or init.settings["select_on"],
+        "select_on": selection_of(cache, config.select_on or init.settings["select_on"]),
     }
     if config.name is not None:
         check_run_name(config.name)

@@ -27,6 +27,7 @@ from vidret.extract.decoding.messages import (
     read_message,
     write_message,
 )
+from vidret.extract.decoding.with_av import look_with_av
 from vidret.extract.planning.content import look_at_content
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,9 @@ def _serve(job: Job, answers: int) -> None:
     _allow_seconds(allowed_seconds(job.timeout))
     try:
         check_file(path)  # before the look: a pipe would never end
+        if job.only_headers:
+            write_message(answers, look_with_av(path))
+            return
         before = _stamp(path)
         write_message(answers, Content(*look_at_content(path)))
         for event in decode_events(path, sampling=job.sampling, decoder=job.decoder):

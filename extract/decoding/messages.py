@@ -29,6 +29,7 @@ class Job:
     sampling: Sampling
     decoder: str
     timeout: float
+    only_headers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,14 @@ class Content:
 
     size: int
     hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the headers of a file say: it holds a video stream, and perhaps sound."""
+
+    seconds: float
+    has_sound: bool
 
 
 @dataclass(frozen=True, slots=True)

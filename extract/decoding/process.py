@@ -10,10 +10,18 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from vidret.extract.decoding.deadline import TIMEOUT, allowed_seconds
 from vidret.extract.decoding.events import Ended, Event, Opened
-from vidret.extract.decoding.messages import Content, Job, Refused, read_message, write_message
+from vidret.extract.decoding.messages import (
+    Content,
+    Job,
+    Looked,
+    Refused,
+    read_message,
+    write_message,
+)
 from vidret.extract.decoding.sampling import Sampling
 
 PIPE_SIZE = 1 << 20
@@ -45,8 +53,27 @@ class DecodingProcess:
         Raises:
             ProcessDiedError: it crashed over the file, or did not come to an end with it.
         """
-        process = self._running()
         job = Job(path=os.fsencode(path), sampling=sampling, decoder=decoder, timeout=timeout)
+        yield from self._ask(job)
+
+    def look(self, path: Path, *, timeout: float = TIMEOUT) -> Looked | Refused:
+        """What the headers of a file say; nothing of it is decoded.
+
+        Raises:
+            ProcessDiedError: as `decode`.
+        """
+        job = Job(
+            path=os.fsencode(path),
+            sampling=Sampling(1),
+            decoder="av",
+            timeout=timeout,
+            only_headers=True,
+        )
+        (answer,) = self._ask(job)
+        return answer
+
+    def _ask(self, job: Job) -> Iterator[Any]:
+        process, timeout = self._running(), job.timeout
         answers = _Answers(process, allowed_seconds(timeout))
         try:
             write_message(_descriptor(process.stdin), job)
@@ -55,7 +82,7 @@ class DecodingProcess:
                 if isinstance(message, Opened):
                     answers.limit = allowed_seconds(timeout, message.seconds)
                 yield message
-                if isinstance(message, Ended | Refused):
+                if isinstance(message, Ended | Looked | Refused):
                     return
         except (BrokenPipeError, EOFError) as error:
             code = self._end()

@@ -48,6 +48,7 @@ from vidret.extract.decoding.frame_index import (
     plan_runs,
 )
 from vidret.extract.decoding.headers import breaks_off, encrypted_tracks
+from vidret.extract.decoding.messages import Looked
 from vidret.extract.decoding.sampling import NO_PTS, Sampling, frame_times, shown_seconds
 from vidret.extract.decoding.sound import ENCRYPTED, NO_STREAM, Channels, Listener, Sound
 
@@ -119,6 +120,21 @@ def av_version() -> str:
     """PyAV's version, and that of the decoders in it."""
     codec = ".".join(str(part) for part in av.library_versions["libavcodec"])
     return f"av {av.__version__}, libavcodec {codec}"
+
+
+def look_with_av(path: Path) -> Looked:
+    """What the headers of a file say.
+
+    Raises:
+        DecodeError: it is none that FFmpeg opens, or holds no video.
+    """
+    try:
+        with _open(path) as container:
+            _video_stream(path, container)
+            seconds = max(container.duration or 0, 0) / MICROSECONDS
+            return Looked(seconds, has_sound=bool(container.streams.audio))
+    except av.FFmpegError as error:
+        raise unreadable(path, _words(error)) from error
 
 
 def is_mirrored(path: Path) -> bool:

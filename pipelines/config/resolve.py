@@ -122,9 +122,15 @@ def settle(
             values[one.name], origins[one.name] = one.default, BUILT_IN
     if "dataset" in values and values.get("root", "no such setting") is None:
         roots = dataset_roots(files, cwd)
-        if values["dataset"] in roots:
-            values["root"], origins["root"] = roots[values["dataset"]]
+        for name in (values["dataset"], family_of(values["dataset"])):
+            if name in roots and values["root"] is None:
+                values["root"], origins["root"] = roots[name]
     return values, origins
+
+
+def family_of(dataset: str) -> str:
+    """The name that the splits of one dataset share: `msrvtt` of `msrvtt-9k`."""
+    return dataset.partition("-")[0]
 
 
 def read_files(

@@ -212,14 +212,7 @@ class ExtractConfig(ReportConfig):
 
     def failures_allowed(self, total: int) -> int:
         """How many of `total` videos may fail before the run counts as failed."""
-        given = str(self.allow_failures)
-        match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", given)
-        if not match or (match[2] and float(match[2]) > 100):
-            raise ConfigError(
-                f"allow_failures is {given!r}: give a number of videos such as 4, "
-                f"or a percentage from 0% to 100%"
-            )
-        return int(match[1]) if match[1] else int(total * float(match[2]) / 100)
+        return _share_of(total, "allow_failures", self.allow_failures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -485,6 +478,32 @@ class CacheGcConfig(CacheConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetsConfig(ReportConfig):
+    """Settings of `vidret datasets verify`."""
+
+    table: ClassVar[str] = "datasets-verify"
+
+    dataset: str = setting(help="Name of a dataset, or folder:PATH.", argument=True)
+    root: Path | None = setting(None, help="Folder of the dataset.")
+    look: bool = setting(
+        default=True, help="Open every video, to find those without sound or without pictures."
+    )
+    workers: int = setting(0, help="Videos to open at the same time; 0 is one per core.")
+    allow_missing: int | str = setting(
+        0, help="Videos that the test split may lack: a number or N%.", metavar="N|N%"
+    )
+
+    def __post_init__(self) -> None:
+        Config.__post_init__(self)
+        require(self.workers >= 0, f"workers is {self.workers}: give 0 (one per core) or more")
+        self.missing_allowed(1)
+
+    def missing_allowed(self, total: int) -> int:
+        """How many of `total` videos may be missing before the test counts as incomplete."""
+        return _share_of(total, "allow_missing", self.allow_missing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsConfig(ReportConfig):
     """Settings of `vidret weights verify`."""
 
@@ -528,6 +547,7 @@ CONFIGS: dict[str, type[Config]] = {
     CacheConfig.table: CacheConfig,
     CacheExportConfig.table: CacheExportConfig,
     CacheGcConfig.table: CacheGcConfig,
+    DatasetsConfig.table: DatasetsConfig,
     WeightsConfig.table: WeightsConfig,
     ConvertConfig.table: ConvertConfig,
     TrainConfig.table: TrainConfig,
@@ -605,6 +625,17 @@ def check_list(name: str, values: Sequence[object]) -> None:
     require(bool(values), f"{name} is empty: name one or more")
     twins = [value for value in values if values.count(value) > 1]
     require(not twins, f"{name} has {twins[:1]} more than once: name each one once")
+
+
+def _share_of(total: int, name: str, given: int | str) -> int:
+    """A number of videos, given as such or as a percentage of all."""
+    match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", str(given))
+    if not match or (match[2] and float(match[2]) > 100):
+        raise ConfigError(
+            f"{name} is {str(given)!r}: give a number of videos such as 4, or a percentage from 0% "
+            "to 100%"
+        )
+    return int(match[1]) if match[1] else int(total * float(match[2]) / 100)
 
 
 def _with_home(spec: str | None) -> str | None:

@@ -1,5 +1,6 @@
 """From a cache to a fitted run: which stages there are, what they learn from, where they go on."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 
 from vidret.data.cache import FeatureCache
 from vidret.data.errors import MissingError
-from vidret.data.features import SplitFeatures
+from vidret.data.features import HELD_OUT, SplitFeatures
 from vidret.data.samples import AudioState
 from vidret.pipelines.config.settings import FitConfig
 from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT, Fit, OnEpoch, Split, Stage, fit_stage
@@ -29,7 +30,10 @@ from vidret.pipelines.training.runs import (
     write_run,
 )
 
+log = logging.getLogger(__name__)
+
 UNTRAINED = "mean"  # has no weights to fit
+VAL, PART_OF_TRAIN = "val", "part-of-train"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +127,7 @@ def new_run(cache: FeatureCache, head: str, seed: int, config: FitConfig) -> Run
         MissingError: the head listens, and the cache holds no sound.
     """
     settings = {name: getattr(config, name) for name in FIT_SETTINGS}
+    settings["select_on"] = selection_of(cache, config.select_on)
     run = Run(
         name=run_name(head, seed, settings, cache.fingerprint),
         head=head,
@@ -152,12 +157,28 @@ def hears(cache: FeatureCache) -> bool:
     return cache.fingerprint.audio_dim > 0 and cache.coverage("train").sound[AudioState.OK] > 0
 
 
+def selection_of(cache: FeatureCache, select_on: str) -> str:
+    """The split that picks the epoch: where a dataset has no val, a part of train is held out."""
+    return PART_OF_TRAIN if select_on == VAL and VAL not in cache.splits else select_on
+
+
+def load_features(cache: FeatureCache, select_on: str) -> tuple[SplitFeatures, SplitFeatures]:
+    """What a fit learns from, and what picks its epoch."""
+    if select_on == PART_OF_TRAIN:
+        log.info(
+            "%s has no validation split: %s of its training videos are held out to pick the epoch; "
+            "--select-on test would pick it by the answers",
+            cache.fingerprint.dataset,
+            f"{HELD_OUT:.0%}",
+        )
+        return cache.load("train", part="rest"), cache.load("train", part="held-out")
+    return cache.load("train"), cache.load(select_on)
+
+
 def load_data(cache: FeatureCache, select_on: str, device: torch.device) -> Data:
     """The splits that a fit needs."""
-    return Data(
-        train=as_split(cache.load("train"), device),
-        select=as_split(cache.load(select_on), device),
-    )
+    train, select = load_features(cache, select_on)
+    return Data(train=as_split(train, device), select=as_split(select, device))
 
 
 def as_split(features: SplitFeatures, device: torch.device) -> Split:

@@ -22,6 +22,7 @@ from making.pixels import write_pixels
 
 from vidret.data.cache import Coverage, FeatureCache, find_caches, newest_cache
 from vidret.data.errors import ConfigError, DamagedError, MissingError
+from vidret.data.features import held_out
 from vidret.data.manifest import MANIFEST, Removed, read_manifest, write_manifest
 from vidret.data.samples import AudioState
 from vidret.data.shards import write_caption_shard, write_video_shard
@@ -76,6 +77,28 @@ def test_a_split_holds_the_captions_of_its_videos(folder, view):
     expected = [a_caption(0, 0), a_caption(3, 1, num_words=1), a_caption(5, 2)]
     np.testing.assert_array_equal(train.words, np.concatenate([c.words for c in expected]))
     np.testing.assert_array_equal(train.sentence, np.outer([0, 3 / 8, 4 / 8, 5 / 8], np.ones(4)))
+
+
+def test_a_part_that_is_held_out_and_the_rest_are_the_whole(folder):
+    cache = FeatureCache.open(folder)
+    whole, held, rest = (cache.load("train", part=part) for part in ("all", "held-out", "rest"))
+    assert len(held.video_ids) == 1
+    assert sorted(held.video_ids + rest.video_ids) == sorted(whole.video_ids)
+    assert sorted(held.caption_ids + rest.caption_ids) == sorted(whole.caption_ids)
+    for part in (held, rest):
+        named = [part.video_ids[owner] for owner in part.owners]
+        owners = [whole.video_ids[owner] for owner in whole.owners]
+        before = dict(zip(whole.caption_ids, owners, strict=True))
+        assert named == [before[id_] for id_ in part.caption_ids]
+
+
+def test_which_videos_are_held_out_depends_on_their_ids_alone():
+    ids = [f"v{number}" for number in range(200)]
+    assert held_out(ids) == held_out(ids[::-1])
+    assert len(held_out(ids)) == 10
+    assert len(held_out([f"v{number}" for number in range(100_000)])) == 1_000
+    assert held_out(["one"]) == {"one"}
+    assert len(held_out([*ids, "new"]) - held_out(ids)) <= 1, "a dataset that grows keeps most"
 
 
 def test_captions_of_failed_videos_are_dropped_and_counted(folder):

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from making.planted import write_planted_cache
+from making.planted import CAPTIONS_PER_VIDEO, write_planted_cache
 from safetensors.torch import load_file
 
 from vidret.data.cache import FeatureCache
@@ -312,6 +312,24 @@ def test_the_split_that_picks_the_epoch_is_the_one_that_was_asked_for(tmp_path, 
     on_test = train(tmp_path, cache, head="mgfi", select_on="test").run.history["video-text"]
     assert [one["loss"] for one in on_val] == [one["loss"] for one in on_test]
     assert [one["MnR"] for one in on_val] != [one["MnR"] for one in on_test]
+
+
+def test_without_a_validation_split_a_part_of_train_picks_the_epoch(tmp_path, caplog):
+    cache = write_planted_cache(tmp_path / "cache", splits={"train": 40, "test": 8})
+    with caplog.at_level("INFO"):
+        report = train(tmp_path, cache)
+    whole = FeatureCache.open(cache).load("train")
+    assert report.videos == len(whole.video_ids) - 2, "a twentieth of 40"
+    assert report.run.settings["select_on"] == "part-of-train"
+    assert report.best["video-text"]["queries"] == 2 * CAPTIONS_PER_VIDEO
+    assert "planted has no validation split: 5% of its training videos" in caplog.text
+    again = train(tmp_path / "again", cache)
+    assert same_bits(weights(report), weights(again)), "the same videos are held out every time"
+
+
+def test_a_part_of_train_may_be_asked_for(tmp_path, cache):
+    report = train(tmp_path, cache, select_on="part-of-train")
+    assert report.videos == SMALL["train"] - 1
 
 
 def test_a_run_that_was_begun_by_hand_is_fitted_to_its_end(tmp_path, cache):

@@ -11,7 +11,7 @@ from making.decoders import spoil_decoders
 from vidret.extract.decode import decode_video
 from vidret.extract.decoding.deadline import LONGEST, UNKNOWN, allowed_seconds
 from vidret.extract.decoding.events import Ended, Opened, Picture, SoundPart
-from vidret.extract.decoding.messages import Content, Refused
+from vidret.extract.decoding.messages import Content, Looked, Refused
 from vidret.extract.decoding.process import DecodingProcess, ProcessDiedError
 from vidret.extract.decoding.sampling import Sampling
 from vidret.extract.planning.content import look_at_content
@@ -145,3 +145,22 @@ def test_a_decoder_that_is_not_there_is_not_the_files_fault(process, clip, monke
 )
 def test_a_long_file_may_take_longer(duration, seconds):
     assert allowed_seconds(60.0, duration) == seconds
+
+
+def test_the_headers_of_a_file_tell_its_length_and_whether_it_has_sound(process, clip, tmp_path):
+    mute = draw_clip(tmp_path / "mute.mp4", seconds=0.4, levels=())
+    assert process.look(clip) == Looked(pytest.approx(1.0, abs=0.1), has_sound=True)
+    assert process.look(mute) == Looked(pytest.approx(0.4, abs=0.1), has_sound=False)
+
+
+def test_what_is_no_video_is_refused_by_its_headers_and_the_process_goes_on(
+    process, clip, tmp_path
+):
+    (tmp_path / "text.mp4").write_text("this is no video")
+    (tmp_path / "empty.mp4").touch()
+    for name in ("text.mp4", "empty.mp4", "none.mp4"):
+        answer = process.look(tmp_path / name)
+        assert isinstance(answer, Refused)
+        assert name in answer.reason
+    assert isinstance(process.look(clip), Looked)
+    assert isinstance(told_by(process, clip)[-1], Ended)

@@ -242,6 +242,18 @@ def test_the_folder_of_a_dataset_is_found_by_its_name(settle):
     assert resolved.dataset_root("msrvtt-9k") is None
 
 
+@pytest.mark.parametrize(
+    ("dataset", "table"), [("msrvtt-9k", "msrvtt"), ("msrvtt-7k", "msrvtt-7k")]
+)
+def test_the_splits_of_one_dataset_share_a_folder_unless_they_have_their_own(
+    settle, dataset, table
+):
+    text = '[datasets.msrvtt]\nroot = "/msrvtt"\n[datasets.msrvtt-7k]\nroot = "/msrvtt-7k"'
+    resolved = settle(dataset=dataset, here=text)
+    assert resolved.config.root == Path(f"/{table}")
+    assert resolved.origins["root"] == f"vidret.toml [datasets.{table}] root"
+
+
 def test_the_folder_of_another_dataset_is_not_taken(settle):
     assert settle(here='[datasets.msvd]\nroot = "/data/msvd"').config.root is None
 
