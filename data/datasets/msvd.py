@@ -37,6 +37,7 @@ MSVD = Published(
     source="captions: Microsoft Research Video Description Corpus, or msvd_data.zip of CLIP4Clip; "
     "clips: YouTubeClips.tar of UT Austin",
 )
+SILENT = "the clips come without a sound track, so a head for sound has nothing to learn from them"
 _SENTENCES = "sents_{}_lc_nopunc.txt"
 _MAPPING = "youtube_mapping.txt"
 
@@ -60,6 +61,7 @@ def load_msvd(root: Path) -> Dataset:
         splits=splits,
         captions=_captions(folder),
         place=lambda id_: f"YouTubeClips/{id_}.avi",
+        notes=[SILENT],
     )
 
 
