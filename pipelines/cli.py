@@ -358,7 +358,7 @@ def list_datasets(*, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @session_options
 def show_dataset(name: str, *, as_json: bool) -> None:
-    """Say what a dataset holds, what is known to be missing, and whom to ask for it."""
+    """Say what a dataset is, and whom to ask for it."""
     from vidret.pipelines.datasets import run_datasets_show
     from vidret.pipelines.display.holdings import render_dataset
 
@@ -377,7 +377,7 @@ def show_dataset(name: str, *, as_json: bool) -> None:
 @settings(DatasetsConfig)
 @session_options
 def verify_dataset(config: DatasetsConfig, *, json_progress: bool) -> None:
-    """Say which of a dataset's files are there, and what a gap does to results."""
+    """Check which files of a dataset are there."""
     from vidret.pipelines.datasets import run_datasets_verify
     from vidret.pipelines.display.holdings import render_holdings
     from vidret.pipelines.display.progress import progress_display
@@ -479,12 +479,22 @@ def finetune(config: FinetuneConfig, *, json_progress: bool) -> None:
 
 @cli.command(
     cls=Command,
-    epilog=examples("vidret evaluate --split test", "vidret evaluate --fail-under R@1=30 --json"),
+    epilog=examples(
+        "vidret evaluate --split test",
+        "vidret evaluate --fail-under R@1=30 --json",
+        "vidret evaluate --sims scores.npy --owners owners.npy --protocol msvd-multi --json",
+    ),
 )
 @settings(EvaluateConfig)
 @session_options
 def evaluate(config: EvaluateConfig) -> None:
-    """Score a run under the protocol of its dataset."""
+    """Score a run, or a matrix, under a named protocol."""
+    if config.sims is not None:
+        from vidret.pipelines.display.ranked import render_sims
+        from vidret.pipelines.evaluate_sims import run_evaluate_sims
+
+        _publish(run_evaluate_sims(config), render_sims, as_json=config.json)
+        return
     from vidret.pipelines.display.render import render_evaluate
     from vidret.pipelines.evaluate import run_evaluate
 

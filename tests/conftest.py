@@ -1,6 +1,7 @@
 """What every test needs before the first import of torch, dask or matplotlib."""
 
 import os
+import signal
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 def pytest_sessionstart() -> None:
     """One thread a process, nothing written into HOME, and the FFmpeg that the wheel brings.
 
+    Ctrl-C is heard, too, where whoever runs the tests has it ignored.
+
     Tests run side by side. A system's FFmpeg may be older: before 9 it keeps the padding at the end
     of AAC (see extract/decode.py), and has not all that draws the test clips.
     """
@@ -16,6 +19,8 @@ def pytest_sessionstart() -> None:
 
     from vidret.extract.backends import quiet_home
 
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts a background job
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     quiet_home(offline=True)
     first = Path(tempfile.gettempdir()) / f"vidret-tests-{os.getuid()}"

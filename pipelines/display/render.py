@@ -20,6 +20,7 @@ from vidret.pipelines.cache import (
 )
 from vidret.pipelines.config.settings import Config
 from vidret.pipelines.display.progress import clock_text
+from vidret.pipelines.display.ranked import DIRECTIONS, competition_sentence, ranks_table
 from vidret.pipelines.display.tables import Rendered, Table, mean_std
 from vidret.pipelines.evaluate import EvaluateReport, Setting
 from vidret.pipelines.extraction.report import ExtractReport
@@ -31,8 +32,7 @@ from vidret.pipelines.training.runs import Run
 from vidret.pipelines.training.tuning import learning_encoders, origin_of
 from vidret.pipelines.weights import ConvertReport, WeightsReport
 
-METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
-DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
+ABLATED = ("R@1", "R@5", "R@10", "MdR", "MnR")  # with their spread, what a line has room for
 LISTED_FAILURES = 10
 LISTED_TENSORS = 5
 LISTED_PARTIAL = 5
@@ -97,7 +97,7 @@ def _preview_lines(report: ExtractReport) -> list[str]:
         files = counted(report.looked_at, "file")
         lines.append(f"to look at: {files} touched or moved, whose content may be known")
     told = report.estimate
-    if told is None:
+    if told is None or not (told.disk or report.to_do):
         return lines
     lines.append(f"disk: about {size_text(told.disk)}")
     if told.seconds is None:
@@ -286,19 +286,10 @@ def _how_to_score(run: Path) -> str:
 
 def render_evaluate(report: EvaluateReport) -> Rendered:
     """Both directions of one run."""
-    ways = {"t2v": report.scores.t2v, "v2t": report.scores.v2t}
-    table = Table(
-        title=f"{report.run}: {setting_line(report.setting)}",
-        columns=("", *METRICS, "queries", "tied"),
-        rows=tuple(
-            (
-                DIRECTIONS[way],
-                *(numbers[metric] for metric in METRICS),
-                int(numbers["queries"]),
-                int(numbers["ties"]),
-            )
-            for way, numbers in ways.items()
-        ),
+    table = ranks_table(
+        f"{report.run}: {setting_line(report.setting)}",
+        report.scores.t2v,
+        report.scores.v2t,
         caption=setting_caption(report.setting, seeds=1),
     )
     if not report.scores.kinds:
@@ -316,11 +307,11 @@ def render_ablate(report: AblateReport) -> Rendered:
     parts: list[str | Table] = []
     for way, name in DIRECTIONS.items():
         rows = tuple(
-            (row.label, *(mean_std(row.values(way, metric)) for metric in METRICS))
+            (row.label, *(mean_std(row.values(way, metric)) for metric in ABLATED))
             for row in report.rows
         )
         title = f"{name}: {setting_line(report.setting)}"
-        parts += [Table(title=title, columns=("head", *METRICS), rows=rows), ""]
+        parts += [Table(title=title, columns=("head", *ABLATED), rows=rows), ""]
     if kinds := list(report.rows[0].scores[0].kinds):
         rows = tuple(
             (row.label, *(mean_std(row.values("kinds", kind)) for kind in kinds))
@@ -369,6 +360,7 @@ def setting_caption(setting: Setting, *, seeds: int) -> str:
     )
     sentences = [
         f"Chance R@1 is {setting.chance:.2f}.",
+        competition_sentence(setting.v2t_by),
         f"Epochs picked on {setting.select_on}{oracle}.",
         f"Videos found {coverage.found:,} of {coverage.expected:,}; sound: "
         + _sound_line({str(state): count for state, count in coverage.sound.items()})

@@ -183,7 +183,7 @@ def test_a_dry_run_does_nothing(films, here):
 
 def test_a_dry_run_counts_what_is_left_of_a_cache_begun_with_other_shards(films, begun):
     source = ("--dataset", f"folder:{films}", "--work", begun.parents[1])
-    assert "to do: 1 videos" in extract(*source, *TINY, "--dry-run").stdout
+    assert "to do: 1 video" in extract(*source, *TINY, "--dry-run").stdout
 
 
 def test_a_begun_cache_keeps_its_shards(films, begun):

@@ -78,7 +78,7 @@ def test_bad_files_are_named_and_the_good_ones_are_kept(good, of_good, here):
     first = run(*command)
     (folder,) = (work / "cache").iterdir()
     assert first.exit_code == 3
-    assert "2 of 3 videos failed, 0 were allowed" in first.stderr
+    assert "2 of 3 videos failed, 0 allowed" in first.stderr
     assert f"see {folder / 'failures.md'}" in first.stderr
     listed = [json.loads(line) for line in (folder / "failures.jsonl").read_text().splitlines()]
     reasons = {one["id"]: one["reason"] for one in listed}

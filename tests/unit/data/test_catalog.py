@@ -59,7 +59,7 @@ def test_a_dataset_without_a_root_shows_the_lines_for_the_settings():
     message = str(caught.value)
     assert 'no folder known for dataset "msvd"' in message
     assert '\n[datasets.msvd]\nroot = "/path/to/msvd"' in message
-    assert "raw-captions.pkl" in message
+    assert "captions_msvd.json" in message
     assert "--root" in message
     assert "or pass --root" in message
 

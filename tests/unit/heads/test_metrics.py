@@ -5,6 +5,7 @@ from scipy.stats import rankdata
 
 from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
 from vidret.heads.metrics import Ranks, summarize, text_to_video_ranks, video_to_text_ranks
+from vidret.heads.similarities import Names
 
 # Texts 0 and 1 belong to video 0, text 2 to video 1, text 3 to video 2; video 3 has none.
 OWNERS = [0, 0, 1, 2]
@@ -89,15 +90,32 @@ def test_the_recall_of_ties_is_what_random_orders_give(k):
 def test_a_constant_matrix_is_worth_what_guessing_is():
     summary = summarize(text_to_video_ranks(np.zeros((4, 20)), [0, 5, 7, 19]))
     assert summary == {
-        "R@1": 5, "R@5": 25, "R@10": 50, "MdR": 10.5, "MnR": 10.5, "ties": 4, "queries": 4,
+        "R@1": 5, "R@5": 25, "R@10": 50, "R@50": 100, "MdR": 10.5, "MnR": 10.5,
+        "geometric mean": pytest.approx((5 * 25 * 50) ** (1 / 3)), "ties": 4, "queries": 4,
     }  # fmt: skip
 
 
 def test_the_summary_of_a_hand_made_matrix():
     summary = summarize(text_to_video_ranks(SCORES, OWNERS))
     assert summary == {
-        "R@1": 37.5, "R@5": 100, "R@10": 100, "MdR": 2.25, "MnR": 2.125, "ties": 1, "queries": 4,
+        "R@1": 37.5, "R@5": 100, "R@10": 100, "R@50": 100, "MdR": 2.25, "MnR": 2.125,
+        "geometric mean": pytest.approx(375_000 ** (1 / 3)), "ties": 1, "queries": 4,
     }  # fmt: skip
+
+
+def test_rank_50_is_the_last_that_counts_for_recall_at_50():
+    ranks = Ranks(better=np.array([49, 50, 9, 10]), tied=np.zeros(4, dtype=np.int64))
+    assert (summarize(ranks)["R@10"], summarize(ranks)["R@50"]) == (25, 75)
+
+
+def test_without_any_first_place_the_geometric_mean_is_nothing():
+    ranks = Ranks(better=np.array([1, 2]), tied=np.array([0, 0]))
+    assert summarize(ranks)["geometric mean"] == 0
+
+
+def test_where_all_are_first_every_recall_and_their_mean_are_whole():
+    summary = summarize(Ranks(better=np.zeros(7, np.int64), tied=np.zeros(7, np.int64)))
+    assert {summary[name] for name in ("R@1", "R@50", "geometric mean")} == {100}
 
 
 def test_the_median_of_an_even_number_lies_in_the_middle():
@@ -126,8 +144,17 @@ def test_tensors_and_arrays_rank_alike(by):
 def test_what_is_not_finite_is_refused_by_its_place(rank, value):
     scores = SCORES.copy()
     scores[2, 3] = scores[3, 0] = value
-    with pytest.raises(DamagedError, match=rf"text 2 and video 3 is {value}, and 2 in all"):
+    with pytest.raises(DamagedError, match=rf"row 2 .* column 3 .* is {value}, and 2 in all"):
         rank(scores, OWNERS)
+
+
+@pytest.mark.parametrize("rank", [text_to_video_ranks, video_to_text_ranks])
+def test_what_is_not_finite_is_called_by_its_names(rank):
+    scores = SCORES.copy()
+    scores[2, 3] = np.nan
+    names = Names(texts=["a", "b", "c\x1b", "d"], videos=["v", "w", "x", "y.mp4"])
+    with pytest.raises(DamagedError, match=r"text c\\x1b and video y\.mp4 is nan, and 1 in all"):
+        rank(scores, OWNERS, names=names)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
