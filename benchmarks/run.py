@@ -1,6 +1,6 @@
 """Run the benchmarks and write what they print into docs/benchmarks.md.
 
-Without arguments: decode, extract, memory and float16. With names, these: the other sections of the
+Without arguments all that need no GPU and no hour. With names, these: the other sections of the
 page stay as they are.
 """
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from report import BUILD, ROOT
 
-USUAL = ("decode", "extract", "memory", "float16")
-OTHERS = ("gpu", "scheduler")  # one needs a GPU, the other takes its time
+USUAL = ("decode", "extract", "memory", "float16", "annotations")
+OTHERS = ("gpu", "scheduler", "ranks")  # one needs a GPU, the others take their time
 PAGE = ROOT / "docs" / "benchmarks.md"
 REQUIREMENTS = ROOT / "benchmarks" / "requirements.txt"
 CONTENDERS = BUILD / "contenders"

@@ -10,7 +10,12 @@ from pathlib import Path
 
 from vidret.data.datasets.activitynet import ACTIVITYNET, load_activitynet
 from vidret.data.datasets.assembling import Published
-from vidret.data.datasets.didemo import DIDEMO, load_didemo, load_didemo_by_time
+from vidret.data.datasets.didemo import (
+    DIDEMO,
+    DIDEMO_BY_TIME,
+    load_didemo,
+    load_didemo_by_time,
+)
 from vidret.data.datasets.lsmdc import LSMDC, load_lsmdc
 from vidret.data.datasets.msrvtt import (
     MSRVTT_1KB,
@@ -72,7 +77,7 @@ DATASETS: dict[str, DatasetEntry] = {
     "msrvtt-full": _entry(load_msrvtt_full, MSRVTT_FULL),
     "msrvtt-1kb": _entry(load_msrvtt_1kb, MSRVTT_1KB),
     "didemo": _entry(load_didemo, DIDEMO),
-    "didemo-by-time": _entry(load_didemo_by_time, DIDEMO),
+    "didemo-by-time": _entry(load_didemo_by_time, DIDEMO_BY_TIME),
     "lsmdc": _entry(load_lsmdc, LSMDC),
     "activitynet": _entry(load_activitynet, ACTIVITYNET),
     "vatex": _entry(load_vatex, VATEX),

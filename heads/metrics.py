@@ -1,27 +1,36 @@
 """Ranks of the right answers, and the field's numbers made from them: R@K, MdR, MnR.
 
+Here the similarities lie in memory as a whole; `heads/streaming.py` ranks them block by block.
+
 Ties are real (test sets repeat captions), so they have a rule: tied candidates come in random
 order, and every number is its expectation over that order. With b candidates strictly better than
 the right one and e others equal to it, its rank is 1 + b + e/2, and it is among the first K with
 probability (K - b) / (e + 1), kept between 0 and 1. Without ties both are the plain numbers.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from torch import Tensor
 
-from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
+from vidret.heads.similarities import (
+    Names,
+    Owners,
+    Similarity,
+    as_array,
+    columns_of,
+    not_finite,
+    require_as_many,
+    require_fine,
+    size_of,
+)
 
-RECALLS = (1, 5, 10)
+RECALLS = (1, 5, 10, 50)
+MEAN_OF = (1, 5, 10)  # the recalls of the geometric mean
+GEOMETRIC_MEAN = "geometric mean"
 
-Similarity = Float[Tensor, "text video"] | Float[np.ndarray, "text video"]
-Owners = Sequence[int] | Int[Tensor, " text"] | Int[np.ndarray, " text"]
+Competition = Literal["group", "caption"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,25 +63,32 @@ class Ranks:
         return ((k - self.better) / (self.tied + 1)).clip(0, 1)
 
 
-def text_to_video_ranks(similarity: Similarity, owners: Owners) -> Ranks:
+def text_to_video_ranks(
+    similarity: Similarity, owners: Owners, *, names: Names | None = None
+) -> Ranks:
     """Rank each text's own video among all videos; videos without captions only distract.
 
     Args:
         similarity: float32 or better, texts in rows.
         owners: the column of each text's own video.
+        names: what a message calls texts and videos; their numbers if None.
 
     Raises:
         ConfigError: the similarities are too coarse, and so full of ties that are not real.
         DamagedError: a similarity is not finite.
         MismatchError: the owners do not fit the similarities.
     """
-    scores, columns = _checked(similarity, owners)
+    scores, columns = _checked(similarity, owners, names)
     own = scores[np.arange(len(scores)), columns][:, None]
     return Ranks(better=(scores > own).sum(1), tied=(scores == own).sum(1) - 1)
 
 
 def video_to_text_ranks(
-    similarity: Similarity, owners: Owners, by: Literal["group", "caption"] = "group"
+    similarity: Similarity,
+    owners: Owners,
+    by: Competition = "group",
+    *,
+    names: Names | None = None,
 ) -> Ranks:
     """Rank each video's own captions among all; only videos with captions are queries, in order.
 
@@ -84,13 +100,14 @@ def video_to_text_ranks(
         by: whom it competes with. `group`: the best caption of each other video, one candidate a
             video (CLIP4Clip, X-Pool). `caption`: every caption of every other video (Collaborative
             Experts, Frozen in Time). R@1 is the same, the rest is not.
+        names: what a message calls texts and videos; their numbers if None.
 
     Raises:
         ConfigError: the similarities are too coarse, and so full of ties that are not real.
         DamagedError: a similarity is not finite.
         MismatchError: the owners do not fit the similarities.
     """
-    scores, columns = _checked(similarity, owners)
+    scores, columns = _checked(similarity, owners, names)
     order = columns.argsort(kind="stable")
     queries, starts = np.unique(columns[order], return_index=True)
     best = np.maximum.reduceat(scores[order][:, queries], starts, axis=0)  # [group, query]
@@ -105,9 +122,14 @@ def video_to_text_ranks(
 
 
 def summarize(ranks: Ranks) -> dict[str, float]:
-    """Return R@1, R@5, R@10 in percent, median and mean rank, and how many queries and ties."""
-    recalls = {f"R@{k}": 100 * float(ranks.hits(k).mean()) for k in RECALLS}
-    return recalls | {
+    """Return the field's numbers: R@K and the mean of R@1, 5, 10 in percent, MdR, MnR, counts.
+
+    `ties` counts the queries whose right answer ties with another candidate. The mean is the
+    geometric one, by which Frozen in Time and Collaborative Experts choose their epochs.
+    """
+    recalls = {k: float(100 * ranks.hits(k).sum() / len(ranks)) for k in RECALLS}
+    return {f"R@{k}": recall for k, recall in recalls.items()} | {
+        GEOMETRIC_MEAN: float(np.cbrt(np.prod([recalls[k] for k in MEAN_OF]))),
         "MdR": float(np.median(ranks.values)),
         "MnR": float(ranks.values.mean()),
         "ties": ranks.ties,
@@ -116,41 +138,17 @@ def summarize(ranks: Ranks) -> dict[str, float]:
 
 
 def _checked(
-    similarity: Similarity, owners: Owners
+    similarity: Similarity, owners: Owners, names: Names | None
 ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
     """Both as arrays, or an error that says what is wrong with them."""
-    if similarity.dtype in (torch.float16, torch.bfloat16, np.float16):
-        raise ConfigError(
-            f"the similarities are {similarity.dtype}, whose rounding makes ties that are not "
-            "there: score in float32"
-        )
-    scores = similarity.detach().cpu().numpy() if isinstance(similarity, Tensor) else similarity
-    columns = np.asarray(owners.cpu() if isinstance(owners, Tensor) else owners, dtype=np.int64)
-    if not scores.size:
-        raise MissingError(f"nothing to rank: {scores.shape[0]} texts, {scores.shape[1]} videos")
-    if columns.shape != scores.shape[:1]:
-        raise MismatchError(
-            f"{len(columns)} owners for {len(scores)} texts: give the column of each text's video"
-        )
-    _refuse_strangers(columns, scores.shape[1])
-    _refuse_non_finite(scores)
-    return scores, columns
-
-
-def _refuse_strangers(columns: NDArray[np.int64], num_videos: int) -> None:
-    strangers = np.flatnonzero((columns < 0) | (columns >= num_videos))
-    if len(strangers):
-        raise MismatchError(
-            f"text {strangers[0]} belongs to video {columns[strangers[0]]}, but the similarities "
-            f"have videos 0 to {num_videos - 1}: rank texts among the videos they belong to"
-        )
-
-
-def _refuse_non_finite(scores: NDArray[np.floating]) -> None:
+    require_fine(similarity.dtype)
+    num_texts, num_videos = size_of(similarity)
+    require_as_many(len(owners), num_texts)
+    scores, columns = as_array(similarity), columns_of(owners, num_videos)
     finite = np.isfinite(scores)
     if not finite.all():
-        text, video = np.argwhere(~finite)[0]
-        raise DamagedError(
-            f"the similarity of text {text} and video {video} is {scores[text, video]}, and "
-            f"{(~finite).sum()} in all are not finite: check the checkpoint and the cached features"
+        text, video = np.argwhere(~finite)[0].tolist()
+        raise not_finite(
+            text, video, float(scores[text, video]), f"{(~finite).sum():,} in all", names
         )
+    return scores, columns

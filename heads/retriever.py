@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from vidret.data.batches import Texts, Videos
 from vidret.data.errors import ConfigError
 from vidret.heads.cmfi import CMFI
+from vidret.heads.streaming import Rows, Scorer
 
 MAX_LOGIT_SCALE = 100.0
 DEFAULT_MEMORY = 512 * 2**20
@@ -179,6 +181,23 @@ def score_in_blocks(
         for rows, columns, ready_texts, ready_videos in _blocks(retriever, texts, videos, memory):
             similarity[rows, columns] = retriever.score(ready_texts, ready_videos)
     return similarity
+
+
+def block_scorer(
+    retriever: Retriever, texts: Texts, videos: Videos, *, memory: int = DEFAULT_MEMORY
+) -> Scorer:
+    """Return what `ranks_in_blocks` asks for one block of similarities after the other.
+
+    Each block takes `memory` bytes besides its result, and prepares its texts and videos anew:
+    against the scoring of a thousand by a thousand pairs that is little. Its scores are those of
+    `score_in_blocks` to 1e-5; other blocks round in another way.
+    """
+
+    def score(rows: Rows, columns: slice) -> Float[Tensor, "text video"]:
+        chosen = torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows
+        return score_in_blocks(retriever, texts[chosen], videos[columns], memory=memory)
+
+    return score
 
 
 def parts_in_blocks(

@@ -480,8 +480,7 @@ def finetune(config: FinetuneConfig, *, json_progress: bool) -> None:
 @cli.command(
     cls=Command,
     epilog=examples(
-        "vidret evaluate --split test",
-        "vidret evaluate --fail-under R@1=30 --json",
+        "vidret evaluate --split test --fail-under R@1=30",
         "vidret evaluate --sims scores.npy --owners owners.npy --protocol msvd-multi --json",
     ),
 )

@@ -6,22 +6,28 @@ from typing import Any
 import numpy as np
 
 from vidret.data.cache import Coverage, FeatureCache
-from vidret.data.errors import BelowThresholdError, ConfigError, VidretError
+from vidret.data.errors import VidretError
 from vidret.data.features import SplitFeatures
 from vidret.data.fingerprint import Fingerprint, require_fingerprint
 from vidret.extract.encoders import pick_device
 from vidret.heads.metrics import (
-    RECALLS,
+    Competition,
     Ranks,
     summarize,
     text_to_video_ranks,
     video_to_text_ranks,
 )
-from vidret.heads.retriever import Retriever, score_in_blocks
+from vidret.heads.protocols import PROTOCOLS
+from vidret.heads.retriever import Retriever, block_scorer, score_in_blocks
+from vidret.heads.similarities import Names
+from vidret.heads.streaming import BothRanks, ranks_in_blocks
 from vidret.pipelines.config.settings import EvaluateConfig
+from vidret.pipelines.thresholds import require_measured, shortfall
 from vidret.pipelines.training.fitting import as_split
 from vidret.pipelines.training.loop import Split
 from vidret.pipelines.training.runs import cache_of_run, find_run, load_weights, read_run
+
+MATRIX_MEMORY = 512 * 2**20  # of the similarities; larger ones are ranked in blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +52,7 @@ class Setting:
     coverage: Coverage
     select_on: str
     notes: tuple[str, ...]
+    v2t_by: Competition = "group"
 
     @property
     def chance(self) -> float:
@@ -67,15 +74,7 @@ class EvaluateReport:
     @property
     def verdict(self) -> VidretError | None:
         """A recall stayed below what was asked for."""
-        if self.threshold is None:
-            return None
-        metric, wanted = self.threshold
-        found = self.scores.t2v[metric]
-        if found >= wanted:
-            return None
-        return BelowThresholdError(
-            f"{metric} of {self.run} is {found:.1f} on {self.setting.split}, below {wanted:.1f}"
-        )
+        return shortfall(self.threshold, self.scores.t2v, of=self.run, on=self.setting.split)
 
     def as_json(self) -> dict[str, Any]:
         """The report for machines."""
@@ -84,7 +83,7 @@ class EvaluateReport:
 
 def run_evaluate(config: EvaluateConfig) -> EvaluateReport:
     """Score a run on a split of its cache, or of another cache of the same features."""
-    _require_measured(config.threshold)
+    require_measured(config.threshold)
     folder = find_run(config.work, config.run)
     run = read_run(folder)
     cache = FeatureCache.open(config.cache or cache_of_run(config.work, run))
@@ -92,28 +91,45 @@ def run_evaluate(config: EvaluateConfig) -> EvaluateReport:
     device = pick_device(config.device)
     features = cache.load(config.split)
     retriever = load_weights(folder, run).to(device)
+    protocol = PROTOCOLS.get(cache.manifest.settings["protocol"])
+    v2t_by = config.competition or (protocol.v2t if protocol else "group")
     return EvaluateReport(
         run=run.name,
         head=run.head,
         seed=run.seed,
-        scores=score_split(retriever, as_split(features, device), features),
-        setting=describe_setting(cache, features, run.settings["select_on"]),
+        scores=score_split(retriever, as_split(features, device), features, v2t_by=v2t_by),
+        setting=describe_setting(cache, features, run.settings["select_on"], v2t_by=v2t_by),
         threshold=config.threshold,
     )
 
 
-def score_split(retriever: Retriever, split: Split, features: SplitFeatures) -> Scores:
-    """Rank a split in both directions."""
-    similarity = score_in_blocks(retriever, split.texts, split.videos)
-    t2v = text_to_video_ranks(similarity, split.owners)
+def score_split(
+    retriever: Retriever,
+    split: Split,
+    features: SplitFeatures,
+    *,
+    v2t_by: Competition = "group",
+    memory: int = MATRIX_MEMORY,
+) -> Scores:
+    """Rank a split in both directions, in blocks where the similarities would exceed `memory`."""
+    names = Names(texts=features.caption_ids, videos=features.video_ids)
+    size = split.texts.sentence.element_size() * len(split.texts) * len(split.videos)
+    rank = _rank_matrix if size <= memory else _rank_blocks
+    ranks = rank(retriever, split, v2t_by, names)
     return Scores(
-        t2v=summarize(t2v),
-        v2t=summarize(video_to_text_ranks(similarity, split.owners)),
-        kinds=_by_kind(t2v, features.kind),
+        t2v=summarize(ranks.t2v),
+        v2t=summarize(ranks.v2t),
+        kinds=_by_kind(ranks.t2v, features.kind),
     )
 
 
-def describe_setting(cache: FeatureCache, features: SplitFeatures, select_on: str) -> Setting:
+def describe_setting(
+    cache: FeatureCache,
+    features: SplitFeatures,
+    select_on: str,
+    *,
+    v2t_by: Competition = "group",
+) -> Setting:
     """What stands beside the numbers of a split."""
     return Setting(
         dataset=cache.fingerprint.dataset,
@@ -125,6 +141,7 @@ def describe_setting(cache: FeatureCache, features: SplitFeatures, select_on: st
         coverage=cache.coverage(features.split),
         select_on=select_on,
         notes=tuple(cache.manifest.settings["notes"]),
+        v2t_by=v2t_by,
     )
 
 
@@ -138,14 +155,21 @@ def require_same_features(found: Fingerprint, expected: Fingerprint, where: str)
     require_fingerprint(same_dataset, expected, where)
 
 
-def _require_measured(threshold: tuple[str, float] | None) -> None:
-    """Refuse a limit on a number that nobody measures."""
-    known = [f"R@{k}" for k in RECALLS]
-    if threshold is not None and threshold[0] not in known:
-        raise ConfigError(
-            f"fail_under asks for {threshold[0]}, and measured are {', '.join(known)}: "
-            "choose one of them"
-        )
+def _rank_matrix(
+    retriever: Retriever, split: Split, v2t_by: Competition, names: Names
+) -> BothRanks:
+    similarity = score_in_blocks(retriever, split.texts, split.videos)
+    return BothRanks(
+        t2v=text_to_video_ranks(similarity, split.owners, names=names),
+        v2t=video_to_text_ranks(similarity, split.owners, v2t_by, names=names),
+    )
+
+
+def _rank_blocks(
+    retriever: Retriever, split: Split, v2t_by: Competition, names: Names
+) -> BothRanks:
+    score = block_scorer(retriever, split.texts, split.videos)
+    return ranks_in_blocks(score, split.owners, len(split.videos), by=v2t_by, names=names)
 
 
 def _by_kind(ranks: Ranks, kinds: list[str]) -> dict[str, float]:

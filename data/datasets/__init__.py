@@ -1,1 +1,1 @@
-"""The published datasets: one file each, from the annotation files that people hold to videos and captions."""
+"""The published datasets: a file each, from what people hold to videos and captions."""

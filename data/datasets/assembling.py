@@ -1,5 +1,6 @@
 """From lists and captions, as any annotation file has them, to a dataset that knows its gaps."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from vidret.data.samples import Caption, Dataset, Video
 from vidret.data.words import counted
 
 NAMED = 3  # ids in a note
+
+_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +77,8 @@ def assemble(
 ) -> Dataset:
     """Put a dataset together, videos by split in the order of the lists.
 
-    A video that is not there stays in it, and its extraction fails by name.
+    A video that is not there stays in it, and its extraction fails by name. A blank caption is left
+    out with a note: nothing can be found by it.
 
     Args:
         name: of the dataset.
@@ -90,15 +94,11 @@ def assemble(
     """
     splits = tuple(splits)
     split_of = _split_of_each(splits)
-    for split in splits:
-        if not any(captions.get(id_) for id_ in split.ids):
-            raise ConfigError(
-                f"{split.source}: none of its {len(split.ids):,} videos has a caption "
-                f"(the first is {printable(split.ids[0])}): the list and the captions are not of "
-                "the same dataset"
-            )
+    _require_captions(splits, captions)
+    _require_whole_characters(split_of, captions)
     files = {id_: folder.video(id_) for id_ in split_of}
     unlisted = [id_ for id_ in captions if id_ not in split_of]
+    blank = [id_ for id_ in split_of for text in captions.get(id_, ()) if not text.strip()]
     return Dataset(
         name=name,
         root=folder.root,
@@ -110,17 +110,63 @@ def assemble(
             Caption(id=f"{id_}#{number}", video_id=id_, text=text)
             for id_ in split_of
             for number, text in enumerate(captions.get(id_, ()))
+            if text.strip()
         ),
         protocol=published.protocol,
         notes=(
             *notes,
             *_unusual(splits, captions, published),
-            *(f"left out, because it cannot be read: {one}" for one in folder.unreadable),
-            *_some(unlisted, "with captions and in no list, left out"),
-            *_some([id_ for id_ in split_of if not captions.get(id_)], "without a caption"),
-            *_some([id_ for id_, file in files.items() if file is None], "not found"),
+            *_some(folder.unreadable, "place", "that cannot be read, left out"),
+            *folder.choices,
+            *_some(unlisted, "video", "with captions and in no list, left out"),
+            *_some(blank, "blank caption", "left out"),
+            *_some(
+                [id_ for id_ in split_of if not captions.get(id_)], "video", "without a caption"
+            ),
+            *_some(folder.doubled, "video", "with more than one file, the first named taken"),
+            *_some([id_ for id_, file in files.items() if file is None], "video", "not found"),
         ),
     )
+
+
+def add_captions(
+    captions: dict[str, list[str]], found: Mapping[str, list[str]], source: Source
+) -> None:
+    """Add what a file of one split has to what the files of others had.
+
+    Raises:
+        ConfigError: one of its videos has captions already.
+    """
+    for id_, texts in found.items():
+        if id_ in captions:
+            raise ConfigError(
+                f"{source}: {printable(id_)} has its captions in the file of another split "
+                "already: each video is in one of them; get the files again"
+            )
+        captions[id_] = texts
+
+
+def _require_captions(splits: Iterable[Split], captions: Mapping[str, Sequence[str]]) -> None:
+    for split in splits:
+        if not split.ids:
+            raise ConfigError(f"{split.source}: it names no video: get it again")
+        if not any(captions.get(id_) for id_ in split.ids):
+            raise ConfigError(
+                f"{split.source}: none of its {counted(len(split.ids), 'video')} has a caption "
+                f"(the first is {printable(split.ids[0])}): the list and the captions are not of "
+                "the same dataset"
+            )
+
+
+def _require_whole_characters(ids: Iterable[str], captions: Mapping[str, Sequence[str]]) -> None:
+    r"""JSON can spell out half of a character, `\ud83d`, which no other file can hold."""
+    for id_ in ids:
+        for number, text in enumerate(captions.get(id_, ()), start=1):
+            if not text.isascii() and _HALF_A_CHARACTER.search(text):
+                raise ConfigError(
+                    f"caption {number} of {printable(id_)} holds half a character ({text!r:.60}): "
+                    "get the captions again"
+                )
 
 
 def _split_of_each(splits: Iterable[Split]) -> dict[str, str]:
@@ -155,7 +201,7 @@ def _unusual(
             )
 
 
-def _some(ids: Sequence[str], what: str) -> Iterable[str]:
-    if ids:
-        names = ", ".join(map(printable, ids[:NAMED])) + (" ..." if len(ids) > NAMED else "")
-        yield f"{counted(len(ids), 'video')} {what} ({names})"
+def _some(names: Sequence[str], one: str, what: str) -> Iterable[str]:
+    if names:
+        first = ", ".join(map(printable, names[:NAMED])) + (" ..." if len(names) > NAMED else "")
+        yield f"{counted(len(names), one)} {what} ({first})"

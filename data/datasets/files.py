@@ -4,13 +4,14 @@ People keep the files of a dataset in folders of any name, and rename and re-enc
 `x.mov` becomes `x.mp4`, `v_x.mp4` becomes `x.mkv`. So annotation files are found by their name
 wherever they lie, the nearest to the root first. And a video belongs to an id by its full name, by
 its name without the ending, and by that without a leading `v_`; of an id that ends in a video's
-ending, or in a bare dot, the part before it counts as well.
+ending, or in a bare dot, the part before it counts as well. A choice between two is told.
 """
 
+import filecmp
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 
 from vidret.data.datasets.reading import GZIP, Source
 from vidret.data.errors import ConfigError, MissingError
@@ -19,9 +20,21 @@ from vidret.data.folders.signatures import holds_video
 from vidret.data.printable import printable
 
 PREFIX = "v_"
+STRIPPED = VIDEO_EXTENSIONS | {".null"}  # DiDeMo has a video of that name
 
 _ANNOTATIONS = frozenset((".json", ".csv", ".txt", ".pkl", GZIP, ".zip"))
-_TEXTS = _ANNOTATIONS | {".tsv", ".srt", ".vtt", ".md", ".h5", ".npy", ".npz", ".pth", ".jpg", ".py"}
+_TEXTS = _ANNOTATIONS | {
+    ".tsv",
+    ".srt",
+    ".vtt",
+    ".md",
+    ".h5",
+    ".npy",
+    ".npz",
+    ".pth",
+    ".jpg",
+    ".py",
+}
 
 
 class DatasetFolder:
@@ -30,11 +43,15 @@ class DatasetFolder:
     Attributes:
         root: the folder.
         unreadable: what could not be looked at, with the system's reason.
+        choices: annotation files that were taken before others of their name, in words.
+        doubled: ids that more than one file could belong to, with the files.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
         self.unreadable: list[str] = []
+        self.choices: list[str] = []
+        self.doubled: list[str] = []
         self._annotations: dict[str, list[str]] = defaultdict(list)
         self._videos: tuple[dict[str, list[str]], ...] = tuple(defaultdict(list) for _ in range(3))
         if not self.root.is_dir():
@@ -44,7 +61,7 @@ class DatasetFolder:
             if extension in _ANNOTATIONS:
                 self._annotations[entry.name].append(name)
             if extension not in UNFINISHED and extension not in _TEXTS:
-                for names, key in zip(self._videos, _keys(entry.name), strict=True):
+                for names, key in zip(self._videos, _keys(entry.name), strict=False):
                     names[key].append(name)
 
     def find(self, *names: str) -> Source | None:
@@ -79,25 +96,44 @@ class DatasetFolder:
 
     def video(self, id_: str) -> Path | None:
         """The file of a video: of several the one with the fullest name, nearest to the root."""
-        asked = list(_asked(id_))
-        for names in self._videos:
-            for name in asked:
-                for file in sorted(names.get(name, ()), key=_nearness):
-                    if self._is_video(file):
-                        return self.root / file
-        return None
+        asked = asked_names(id_)
+        found = [
+            file
+            for names in self._videos
+            for name in asked
+            for file in sorted(names.get(name, ()), key=_nearness)
+            if self._is_video(file)
+        ]
+        if not found:
+            return None
+        path = self.root / found[0]
+        if any(file != found[0] and not _same(path, self.root / file) for file in found):
+            self.doubled.append(f"{id_}: {', '.join(found)}")
+        return path
 
     def _nearest(self, names: Sequence[str]) -> str:
         first, *others = sorted(names, key=_nearness)
         for other in others:
-            if other.count("/") > first.count("/"):
-                break
-            if (self.root / other).read_bytes() != (self.root / first).read_bytes():
+            if not self._differ(first, other):
+                continue
+            if other.count("/") == first.count("/"):
                 raise ConfigError(
                     f"{printable(self.root)} holds {printable(first)} and another "
                     f"{printable(other)}: name the folder of the one dataset with --root"
                 )
+            choice = f"{printable(first)} is read, and {printable(other)}, which differs, is not"
+            if choice not in self.choices:
+                self.choices.append(choice)
         return first
+
+    def _differ(self, one: str, other: str) -> bool:
+        try:
+            return not filecmp.cmp(self.root / one, self.root / other, shallow=False)
+        except OSError as error:
+            raise MissingError(
+                f"{printable(self.root)} holds {printable(one)} and {printable(other)}, and one of "
+                f"them cannot be read ({error.strerror}): remove the one that is not meant"
+            ) from error
 
     def _is_video(self, file: str) -> bool:
         """By its ending, or by its content where the name says nothing."""
@@ -106,25 +142,38 @@ class DatasetFolder:
         try:
             return holds_video(self.root / file)
         except OSError as error:
-            self.unreadable.append(f"{printable(self.root / file)}: {error.strerror}")
+            self.unreadable.append(f"{self.root / file}: {error.strerror}")
             return False
 
 
-def _keys(name: str) -> tuple[str, str, str]:
-    """The full name, that without its ending, and that without a leading `v_`."""
+def _keys(name: str) -> list[str]:
+    """The full name, that without its ending, and, where it has one, without a leading `v_`."""
     stem = os.path.splitext(name)[0]  # noqa: PTH122  (a Path for each name takes seconds)
-    return name, stem, stem.removeprefix(PREFIX)
+    keys = [name] if stem == name else [name, stem]
+    return [*keys, stem.removeprefix(PREFIX)] if stem.startswith(PREFIX) else keys
 
 
-def _asked(id_: str) -> Iterator[str]:
-    """What the file of an id may be called, its ending aside."""
-    yield id_
-    if id_.endswith("."):
-        yield id_[:-1]
-    elif extension_of(id_) in VIDEO_EXTENSIONS:
-        yield PurePosixPath(id_).stem
+def asked_names(id_: str) -> list[str]:
+    """What the file of an id may be called, its ending aside; the id itself first."""
+    names = [id_]
+    while (stem := _without_ending(names[-1])) != names[-1]:
+        names.append(stem)
     if id_.startswith(PREFIX):
-        yield id_.removeprefix(PREFIX)
+        names += [name.removeprefix(PREFIX) for name in names]
+    return names
+
+
+def _without_ending(name: str) -> str:
+    if name.endswith("."):
+        return name[:-1]
+    return os.path.splitext(name)[0] if extension_of(name) in STRIPPED else name  # noqa: PTH122
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # a link to nothing
+        return False
 
 
 def _nearness(name: str) -> tuple[int, str]:

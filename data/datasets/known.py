@@ -14,9 +14,9 @@ KNOWN: dict[str, dict[str, str]] = {  # name of the file, its sha256, whose copy
         "e61144b312c8a2fc2126f96504c981f8c23c05b3ba9655a56e2af50ac8a4b16a": "X-Pool, DRL, HBI",
     },
     "train_val_annotation.zip": {
-        "ce2d97dd82d03e018c6f9ee69c96eb784397d1c83f734fdb8c17aafa5e27da31": "the official one, 2016",
+        "ce2d97dd82d03e018c6f9ee69c96eb784397d1c83f734fdb8c17aafa5e27da31": "the official one",
     },
     "test_videodatainfo.json.zip": {
-        "0871bbe19dc9c13edeef4af5d7be39600a2e2b7d967e0206bb5911d633af24a0": "the official one, 2016",
+        "0871bbe19dc9c13edeef4af5d7be39600a2e2b7d967e0206bb5911d633af24a0": "the official one",
     },
 }

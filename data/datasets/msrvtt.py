@@ -3,40 +3,31 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from vidret.data.datasets.assembling import Count, Published, Split, assemble
 from vidret.data.datasets.files import DatasetFolder
+from vidret.data.datasets.msrvtt_annotations import FORMS, Annotations, read_annotations
 from vidret.data.datasets.reading import (
     Source,
     field_of,
-    list_of,
+    once_each,
     read_ids,
-    read_json,
     read_pickle,
     read_table,
-    text_of,
     wrong,
 )
 from vidret.data.errors import MissingError
+from vidret.data.printable import printable
 from vidret.data.samples import Dataset
 
-JOINED = "MSRVTT_data.json"
-OFFICIAL = (
-    ("train_val_videodatainfo.json", "train_val_annotation.zip/train_val_videodatainfo.json"),
-    ("test_videodatainfo.json", "test_videodatainfo.json.zip/test_videodatainfo.json"),
-)
-FROZEN = "MSR_VTT.json"  # of Frozen in Time
 TEST_TABLE = "MSRVTT_JSFUSION_test.csv"
+FULL = ("{}_list_full.txt", "MSRVTT_{}.full.csv")
 TEST_LIST, TEST_INDEX = "val_list_jsfusion.txt", "jsfusion_val_caption_idx.pkl"
 NO_VAL = (
     "1k-A has no validation split: papers pick the epoch on the test split; vidret holds a part "
     "of train out instead"
 )
 
-_CAPTIONS = (
-    "MSRVTT_data.json; or train_val_videodatainfo.json and test_videodatainfo.json; or MSR_VTT.json"
-)
 _SOUND = "about 1,200 of the 10,000 clips have no sound, more in some copies"
 _TERMS = "none stated in the files; for research; the videos belong to those who uploaded them"
 _SOURCE = (
@@ -54,7 +45,7 @@ def _published(
         title=f"10,000 clips of 10 to 30 s, 20 captions each; {what}",
         protocol=protocol,
         splits=splits,
-        layouts=(f"{lists}, and the captions ({_CAPTIONS})",),
+        layouts=(f"{lists}, and the captions: {FORMS}",),
         videos=_VIDEOS,
         sound=_SOUND,
         gaps=(*gaps, _REPEATS),
@@ -81,7 +72,8 @@ MSRVTT_7K = _published(
     "7k to train, 1k-A to test",
     "msrvtt-1ka",
     {"train": Count(videos=7010, captions=140_200), "test": Count(videos=1000, captions=1000)},
-    "MSRVTT_train.7k.csv (or the official train and validate splits) and MSRVTT_JSFUSION_test.csv",
+    "MSRVTT_train.7k.csv (or the official train and validation splits) and "
+    "MSRVTT_JSFUSION_test.csv",
     *_1KA,
 )
 MSRVTT_FULL = _published(
@@ -92,8 +84,8 @@ MSRVTT_FULL = _published(
         "val": Count(videos=497, captions=9_940),
         "test": Count(videos=2990, captions=59_800),
     },
-    "train_list_full.txt, val_list_full.txt, test_list_full.txt, or no lists: the captions' own "
-    "file says the split",
+    "train_list_full.txt, val_list_full.txt, test_list_full.txt (Collaborative Experts), or "
+    "MSRVTT_{train,val,test}.full.csv (EMCL), or no lists: most captions' files say the split",
 )
 MSRVTT_1KB = _published(
     "1k-B (Miech), the first caption of each test video is its query",
@@ -105,77 +97,9 @@ MSRVTT_1KB = _published(
 )
 
 
-class _Annotations:
-    """The captions of all videos in the order of their sentences, and the official splits."""
-
-    def __init__(self, folder: DatasetFolder) -> None:
-        self.captions: dict[str, list[str]] = {}
-        self.split_of: dict[str, str] = {}
-        self.sources: list[Source] = []
-        found = folder.find(JOINED)
-        parts = [found] if found else [folder.find(*names) for names in OFFICIAL]
-        if frozen := (None if any(parts) else folder.find(FROZEN)):
-            self._read_frozen(frozen)
-            return
-        if not all(parts):
-            absent = [names[0] for names, part in zip(OFFICIAL, parts, strict=False) if not part]
-            raise MissingError(
-                f"{folder.root} holds no {JOINED}"
-                + (f", and no {absent[0]}" if any(parts) else f" or {OFFICIAL[0][0]} or {FROZEN}")
-                + f": it should hold one of the captions' files, {_CAPTIONS}"
-            )
-        for part in parts:
-            if part is not None:
-                self._read(part)
-
-    def of(self, ids: Sequence[str], source: Source) -> dict[str, list[str]]:
-        """The captions of the videos of a list, all of which must be known."""
-        strange = [id_ for id_ in ids if id_ not in self.captions]
-        if strange:
-            raise wrong(
-                source,
-                f"{strange[0]} (and {len(strange) - 1:,} more) has no caption",
-                f"each id is a video of {self.sources[0]}",
-            )
-        return {id_: self.captions[id_] for id_ in ids}
-
-    def _read(self, source: Source) -> None:
-        self.sources.append(source)
-        values = read_json(source)
-        for number, video in enumerate(list_of(field_of(values, "videos", source, "it"), source, "videos")):
-            id_ = text_of(field_of(video, "video_id", source, f"video {number}"), source, "video_id")
-            if id_ in self.split_of:
-                raise wrong(source, f"the video {id_} is there twice", "get the file again")
-            self.split_of[id_] = str(field_of(video, "split", source, id_))
-            self.captions[id_] = []
-        sentences = list_of(field_of(values, "sentences", source, "it"), source, "sentences")
-        self._add(sentences, "video_id", source, known=True)
-
-    def _read_frozen(self, source: Source) -> None:
-        self.sources.append(source)
-        values = read_json(source)
-        sentences = list_of(field_of(values, "annotations", source, "it"), source, "annotations")
-        self._add(sentences, "image_id", source, known=False)
-
-    def _add(self, sentences: Sequence[Any], key: str, source: Source, *, known: bool) -> None:
-        for number, sentence in enumerate(sentences):
-            try:
-                id_, caption = sentence[key], sentence["caption"]
-                own = self.captions[id_] if known else self.captions.setdefault(id_, [])
-            except (KeyError, TypeError) as error:
-                raise wrong(
-                    source,
-                    f"sentence {number} is {sentence!r:.100}",
-                    f'it has a "caption" and the "{key}" of one of the videos',
-                ) from error
-            if type(caption) is not str or not caption.strip():
-                raise wrong(source, f"sentence {number} says {caption!r:.60}", "write a text")
-            own.append(caption)
-
-
 def _load_1ka(name: str, published: Published, train: Callable[..., Split], root: Path) -> Dataset:
     folder = DatasetFolder(root)
-    annotations = _Annotations(folder)
+    annotations = read_annotations(folder)
     training = train(folder, annotations)
     test, source = _test_of_1ka(folder, annotations, published)
     return assemble(
@@ -189,15 +113,38 @@ def _load_1ka(name: str, published: Published, train: Callable[..., Split], root
     )
 
 
-def _train_9k(folder: DatasetFolder, _: _Annotations) -> Split:
+def _train_9k(folder: DatasetFolder, _: Annotations) -> Split:
     return _listed(folder, "train", MSRVTT_9K, "MSRVTT_train.9k.csv", "train_list_jsfusion.txt")
 
 
-def _train_7k(folder: DatasetFolder, annotations: _Annotations) -> Split:
-    if folder.find("MSRVTT_train.7k.csv") is None and annotations.split_of:
-        ids = [id_ for id_, split in annotations.split_of.items() if split != "test"]
-        return Split(name="train", ids=ids, source=annotations.sources[0])
-    return _listed(folder, "train", MSRVTT_7K, "MSRVTT_train.7k.csv")
+def _train_7k(folder: DatasetFolder, annotations: Annotations) -> Split:
+    """The list, or else the official train and validation splits, which are the same videos."""
+    if folder.find("MSRVTT_train.7k.csv"):
+        return _listed(folder, "train", MSRVTT_7K, "MSRVTT_train.7k.csv")
+    train, val, _ = _official(folder, annotations, MSRVTT_7K)
+    return Split(name="train", ids=[*train.ids, *val.ids], source=train.source)
+
+
+def _official(folder: DatasetFolder, annotations: Annotations, published: Published) -> list[Split]:
+    """The official splits: from lists, or as the captions' file has them."""
+    lists = {
+        split: folder.find(*(name.format(split) for name in FULL)) for split in MSRVTT_FULL.splits
+    }
+    if not all(lists.values()) and any(annotations.official.values()):
+        return [
+            Split(name=split, ids=ids, source=annotations.source)
+            for split, ids in annotations.official.items()
+        ]
+    for split, source in lists.items():
+        if source is None:
+            raise MissingError(
+                f"{printable(folder.root)} holds no {FULL[0].format(split)}, and "
+                f"{annotations.source} does not say which videos are in which split: it should "
+                f"hold {published.holds}"
+            )
+    return [
+        _listed(folder, split, published, *(name.format(split) for name in FULL)) for split in lists
+    ]
 
 
 def _listed(folder: DatasetFolder, split: str, published: Published, *names: str) -> Split:
@@ -205,29 +152,28 @@ def _listed(folder: DatasetFolder, split: str, published: Published, *names: str
     source = folder.require(*names, holds=published.holds)
     if source.suffix != ".csv":
         return Split(name=split, ids=read_ids(source), source=source)
-    seen: dict[str, int] = {}
-    for line, (id_,) in read_table(source, ["video_id"]):
-        _take_once(seen, id_.strip(), source, line)
-    return Split(name=split, ids=list(seen), source=source)
+    rows = read_table(source, ["video_id"])
+    ids = once_each(((line, id_.strip()) for line, (id_,) in rows), source)
+    return Split(name=split, ids=ids, source=source)
 
 
 def _test_of_1ka(
-    folder: DatasetFolder, annotations: _Annotations, published: Published
+    folder: DatasetFolder, annotations: Annotations, published: Published
 ) -> tuple[dict[str, list[str]], Source]:
     """The query of each test video: as the table has it, or by its number among the captions.
 
     A sentence of the table is never looked up among the captions: 12 are not there.
     """
     if table := folder.find(TEST_TABLE):
-        seen: dict[str, int] = {}
-        queries: dict[str, list[str]] = {}
-        for line, fields in read_table(table, ["key", "vid_key", "video_id", "sentence"]):
-            id_, sentence = fields[2].strip(), fields[3]
-            _take_once(seen, id_, table, line)
-            if not sentence.strip():
-                raise wrong(table, "its sentence is empty", "each row has one", line=line)
-            queries[id_] = [sentence]
-        return queries, table
+        rows = list(read_table(table, ["key", "vid_key", "video_id", "sentence"]))
+        for line, (*_, id_, sentence) in rows:
+            if not id_.strip() or not sentence.strip():
+                raise wrong(
+                    table, "its video_id or sentence is blank", "each row has both", line=line
+                )
+        ids = once_each(((line, id_.strip()) for line, (*_, id_, _s) in rows), table)
+        queries = [sentence for _, (*_, sentence) in rows]
+        return {id_: [query] for id_, query in zip(ids, queries, strict=True)}, table
     source = folder.require(TEST_TABLE, TEST_LIST, holds=published.holds)
     index = folder.require(TEST_TABLE, TEST_INDEX, holds=published.holds)
     numbers, ids = read_pickle(index), read_ids(source)
@@ -235,22 +181,15 @@ def _test_of_1ka(
     return {id_: [_numbered(captions[id_], numbers, id_, index)] for id_ in ids}, source
 
 
-def _numbered(captions: Sequence[str], numbers: Any, id_: str, index: Source) -> str:  # noqa: ANN401
+def _numbered(captions: Sequence[str], numbers: object, id_: str, index: Source) -> str:
     number = field_of(numbers, id_, index, "it")
     if type(number) is not int or not 0 <= number < len(captions):
-        raise wrong(index, f"{id_} is {number!r:.60}", f"a number below {len(captions)}")
-    return captions[number]
-
-
-def _take_once(seen: dict[str, int], id_: str, source: Source, line: int) -> None:
-    if id_ in seen:
         raise wrong(
-            source,
-            f"{id_} is in line {seen[id_]} already",
-            "each video is in a list once; get the list again",
-            line=line,
+            index,
+            f"the caption of {id_!r} is number {number!r:.60}",
+            f"it should be a whole number from 0 to {len(captions) - 1}",
         )
-    seen[id_] = line
+    return captions[number]
 
 
 def load_msrvtt_full(root: Path) -> Dataset:
@@ -261,27 +200,8 @@ def load_msrvtt_full(root: Path) -> Dataset:
         ConfigError: a file is malformed.
     """
     folder = DatasetFolder(root)
-    annotations = _Annotations(folder)
-    splits = [
-        Split(name=name, ids=read_ids(source), source=source)
-        for name in MSRVTT_FULL.splits
-        if (source := folder.find(f"{name}_list_full.txt"))
-    ]
-    if len(splits) < len(MSRVTT_FULL.splits):
-        official = {"train": "train", "val": "validate", "test": "test"}
-        splits = [
-            Split(
-                name=name,
-                ids=[id_ for id_, its in annotations.split_of.items() if its == said],
-                source=annotations.sources[0],
-            )
-            for name, said in official.items()
-        ]
-        if not all(split.ids for split in splits):
-            raise MissingError(
-                f"{annotations.sources[0]} does not say which videos are in which split: it should "
-                f"hold {MSRVTT_FULL.holds}"
-            )
+    annotations = read_annotations(folder)
+    splits = _official(folder, annotations, MSRVTT_FULL)
     captions = {
         id_: texts
         for split in splits
@@ -298,14 +218,14 @@ def load_msrvtt_full(root: Path) -> Dataset:
 
 
 def load_msrvtt_1kb(root: Path) -> Dataset:
-    """The splits of Miech; the first caption of a test video, in the order of sentences, is its query.
+    """The splits of Miech; the first caption of a test video is its query.
 
     Raises:
         MissingError: a file is not there.
         ConfigError: a file is malformed.
     """
     folder = DatasetFolder(root)
-    annotations = _Annotations(folder)
+    annotations = read_annotations(folder)
     train = _listed(folder, "train", MSRVTT_1KB, "train_list_miech.txt")
     test = _listed(folder, "test", MSRVTT_1KB, "test_list_miech.txt")
     queries = {id_: texts[:1] for id_, texts in annotations.of(test.ids, test.source).items()}

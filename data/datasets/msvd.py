@@ -6,12 +6,14 @@ from vidret.data.datasets.assembling import Count, Published, Split, assemble
 from vidret.data.datasets.files import DatasetFolder
 from vidret.data.datasets.reading import (
     Source,
+    once_each,
     read_captions_by_id,
     read_ids,
     read_lines,
     wrong,
 )
 from vidret.data.errors import MissingError
+from vidret.data.printable import printable
 from vidret.data.samples import Dataset
 
 MSVD = Published(
@@ -53,7 +55,9 @@ def load_msvd(root: Path) -> Dataset:
     sources = {
         split: folder.require(f"{split}_list.txt", holds=MSVD.holds) for split in MSVD.splits
     }
-    splits = [Split(name=name, ids=read_ids(source), source=source) for name, source in sources.items()]
+    splits = [
+        Split(name=name, ids=read_ids(source), source=source) for name, source in sources.items()
+    ]
     return assemble(
         "msvd",
         MSVD,
@@ -69,44 +73,45 @@ def _captions(folder: DatasetFolder) -> dict[str, list[str]]:
     names = ("captions_msvd.json", "raw-captions.pkl")
     if source := folder.find(*names):
         return read_captions_by_id(source)
-    texts = [folder.find(_SENTENCES.format(split)) for split in MSVD.splits]
-    mapping = folder.find(_MAPPING)
-    if mapping is None or not all(texts):
+    texts = {name: folder.find(name) for name in map(_SENTENCES.format, MSVD.splits)}
+    if not any(texts.values()):
         raise MissingError(
-            f"{folder.root} holds no {' or '.join(names)}: it should hold {MSVD.holds}"
+            f"{printable(folder.root)} holds no {' or '.join(names)}: it should hold {MSVD.holds}"
         )
-    ids = _ids_by_number(mapping)
+    ids = _ids_by_number(folder.require(_MAPPING, holds=MSVD.layouts[-1]))
     captions: dict[str, list[str]] = {}
-    for text in texts:
-        if text is not None:
-            _add_sentences(text, ids, captions)
+    for name in texts:
+        _add_sentences(folder.require(name, holds=MSVD.layouts[-1]), ids, captions)
     return captions
 
 
 def _ids_by_number(mapping: Source) -> dict[str, str]:
     """`-4wsuPCjDBc_5_15 vid1`, a line."""
-    ids: dict[str, str] = {}
-    for line in read_lines(mapping):
-        fields = line.text.split()
-        if len(fields) != 2 or fields[1] in ids:
+    pairs = [(line, line.text.split()) for line in read_lines(mapping)]
+    for line, fields in pairs:
+        if len(fields) != 2 or not fields[1].startswith("vid"):
             raise wrong(
                 mapping,
-                f"it is {line.text.strip()!r:.100}",
-                "each line is a clip's id, a blank and its own vidN",
+                f"it is {line.text.strip()!r:.60}",
+                "each line is a clip's id, a blank and its vidN",
                 line=line.number,
             )
-        ids[fields[1]] = fields[0]
-    return ids
+    clips = once_each(((line.number, clip) for line, (clip, _) in pairs), mapping)
+    numbers = once_each(((line.number, number) for line, (_, number) in pairs), mapping)
+    return dict(zip(numbers, clips, strict=True))
 
 
 def _add_sentences(text: Source, ids: dict[str, str], captions: dict[str, list[str]]) -> None:
     """`vid1<TAB>a man is playing a flute`, a line."""
-    for line in read_lines(text):
+    lines = list(read_lines(text))
+    if not lines:
+        raise wrong(text, "it is empty", "it should have a line for each caption")
+    for line in lines:
         number, tab, caption = line.text.partition("\t")
         if not tab or number not in ids:
             raise wrong(
                 text,
-                f"it begins with {line.text.strip()!r:.60}",
+                f"it is {line.text.strip()!r:.60}",
                 f"each line is a vidN of {_MAPPING}, a tab and a caption",
                 line=line.number,
             )

@@ -12,19 +12,27 @@ import re
 import zipfile
 import zlib
 from bisect import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NoReturn
 
 from vidret.data.errors import ConfigError, MissingError
-from vidret.data.folders.placed_json import decode_one
+from vidret.data.folders.placed_json import after_blanks, decode_list, decode_object, decode_one
 from vidret.data.printable import printable
+from vidret.data.words import counted
 
 LINE_END = re.compile(r"\r\n?|\n")
 GZIP = ".gz"
-_BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, KeyError, NotImplementedError)
+_BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, KeyError, RuntimeError)
+_KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    bool: "a truth value",
+    type(None): "null",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,8 @@ class Source:
             ConfigError: the archive around it is damaged.
         """
         try:
+            if not self.path.is_file():  # a pipe would keep us waiting
+                raise MissingError(f"{self} is no file that can be read: get it again")
             if self.member:
                 with zipfile.ZipFile(self.path) as archive:
                     return archive.read(self.member)
@@ -58,8 +68,11 @@ class Source:
             return gzip.decompress(content) if self.path.name.endswith(GZIP) else content
         except _BROKEN as error:
             if isinstance(error, OSError) and error.errno:
-                raise MissingError(f"{self} cannot be read: {error.strerror}") from error
-            raise ConfigError(f"{self} cannot be unpacked ({error}): get it again") from error
+                raise MissingError(
+                    f"{self} cannot be read ({error.strerror}): mend that, or get it again"
+                ) from error
+            words = error.args[0] if isinstance(error, KeyError) else error
+            raise ConfigError(f"{self} cannot be unpacked ({words}): get it again") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,30 @@ def wrong(source: Source, what: str, expected: str, *, line: int | None = None) 
     """The error for a file that is not as its form has it."""
     place = f"{source}" if line is None else f"{source}, line {line}"
     return ConfigError(f"{place}: {what}: {expected}")
+
+
+def once_each(places: Iterable[tuple[int, str]], source: Source, unit: str = "line") -> list[str]:
+    """The ids of a list in their order.
+
+    Args:
+        places: numbers from 1, and the id that stands there.
+        source: the list.
+        unit: what is numbered.
+
+    Raises:
+        ConfigError: an id is there twice, or there is none.
+    """
+    first: dict[str, int] = {}
+    for place, id_ in places:
+        if first.setdefault(id_, place) != place:
+            raise wrong(
+                source,
+                f"{unit} {place} is {printable(id_)}, as {unit} {first[id_]} is already",
+                "each video is in there once; get the file again",
+            )
+    if not first:
+        raise wrong(source, "it is empty", "it should name one video or more")
+    return list(first)
 
 
 def read_text(source: Source) -> str:
@@ -109,20 +146,7 @@ def read_ids(source: Source) -> list[str]:
     Raises:
         ConfigError: an id is there twice, or the list is empty.
     """
-    seen: dict[str, int] = {}
-    for line in read_lines(source):
-        id_ = line.text.strip()
-        if id_ in seen:
-            raise wrong(
-                source,
-                f"{id_} is in line {seen[id_]} already",
-                "each video is in a list once; get the list again",
-                line=line.number,
-            )
-        seen[id_] = line.number
-    if not seen:
-        raise wrong(source, "it is empty", "a list holds one video id a line; get it again")
-    return list(seen)
+    return once_each(((line.number, line.text.strip()) for line in read_lines(source)), source)
 
 
 def read_table(source: Source, header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
@@ -142,11 +166,16 @@ def read_table(source: Source, header: Sequence[str]) -> Iterator[tuple[int, lis
             line=first.number,
         )
     for line in lines:
-        fields = next(csv.reader([line.text]))
+        try:
+            fields = next(csv.reader([line.text], strict=True))
+        except csv.Error as error:
+            raise wrong(
+                source, f"its quotes go wrong ({error})", "get it again", line=line.number
+            ) from error
         if len(fields) != len(header):
             raise wrong(
                 source,
-                f"it has {len(fields)} fields",
+                f"it has {counted(len(fields), 'field')}",
                 f"each line has {len(header)}: {','.join(header)}",
                 line=line.number,
             )
@@ -162,20 +191,31 @@ def read_json(source: Source) -> Any:  # noqa: ANN401 - JSON holds anything
     """
     text = read_text(source)
     try:
-        return json.loads(text, object_pairs_hook=_object)
-    except (ValueError, RecursionError):
-        try:  # again, by a slower reader that knows all places
-            return decode_one(text)
-        except json.JSONDecodeError as error:
-            ends = [match.start() for match in re.finditer("\n", text)]
-            line = bisect(ends, error.pos - 1)
-            column = error.pos - (ends[line - 1] if line else -1)
-            raise wrong(
-                source,
-                f"column {column} goes wrong ({error.msg})",
-                "it is cut off or was changed; get it again",
-                line=line + 1,
-            ) from error
+        return decode_one(text)
+    except json.JSONDecodeError as error:
+        exact = _exactly(error, text)
+        ends = [match.start() for match in re.finditer("\n", text)]
+        line = bisect(ends, exact.pos - 1)
+        column = exact.pos - (ends[line - 1] if line else -1)
+        raise wrong(
+            source,
+            f"column {column} goes wrong ({exact.msg})",
+            "it is cut off or was changed; get it again",
+            line=line + 1,
+        ) from error
+
+
+def _exactly(error: json.JSONDecodeError, text: str) -> json.JSONDecodeError:
+    """The same error at the entry that it is in; of a key twice only the whole is known."""
+    start = after_blanks(text, 0)
+    try:
+        if text.startswith("[", start):
+            decode_list(text, start)
+        elif text.startswith("{", start):
+            decode_object(text, start)
+    except json.JSONDecodeError as exact:
+        return exact
+    return error
 
 
 def read_pickle(source: Source) -> Any:  # noqa: ANN401 - a pickle holds anything
@@ -188,11 +228,16 @@ def read_pickle(source: Source) -> Any:  # noqa: ANN401 - a pickle holds anythin
     content = source.read()
     try:
         return _PlainUnpickler(BytesIO(content), encoding="utf-8").load()
+    except _NumpyError as error:
+        raise ConfigError(
+            f"{source} holds numbers or arrays of numpy ({error}), which only code could make: "
+            "save it again with plain numbers, int(x), or use another form of the same data"
+        ) from error
     except Exception as error:  # a broken pickle can raise anything
         words = str(error).strip() or type(error).__name__
         raise ConfigError(
-            f"{source} is no pickle of plain lists and strings ({words}): get it again, or use the "
-            "JSON of the same captions"
+            f"{source} is no pickle of plain lists and strings ({words}): get it again, or use "
+            "another form of the same data"
         ) from error
 
 
@@ -202,43 +247,66 @@ READERS: dict[str, Callable[[Source], Any]] = {".json": read_json, ".pkl": read_
 def read_captions_by_id(source: Source) -> dict[str, list[str]]:
     """An object from ids to captions; a caption is a text or a list of words, one or several.
 
+    In a pickle a list of texts without a blank in any of them is one caption as a list of words:
+    so Collaborative Experts have LSMDC.
+
     Raises:
         ConfigError: it is anything else.
     """
     values = READERS[source.suffix](source)
     if not isinstance(values, dict):
-        raise wrong(source, f"it is a {kind_of(values)}", "it maps each video to its captions")
-    return {text_of(id_, source, "a key"): _captions(id_, told, source) for id_, told in values.items()}
+        raise wrong(source, f"it is {kind_of(values)}", "it maps each video to its captions")
+    captions = {
+        id_of(id_, source, "a key"): _captions(id_, told, source) for id_, told in values.items()
+    }
+    if source.suffix == ".pkl" and _are_words(values.values()):
+        return {
+            id_: [" ".join(texts)] if texts and isinstance(values[id_][0], str) else texts
+            for id_, texts in captions.items()
+        }
+    return captions
 
 
 def _captions(id_: object, told: object, source: Source) -> list[str]:
     if isinstance(told, str):
         return [told]
-    if isinstance(told, list) and told:
-        if all(isinstance(one, list) for one in told):
-            return [_sentence(words, id_, source) for words in told]
-        if all(isinstance(one, str) for one in told):
-            return told
-    if told == []:
-        return []
-    raise wrong(source, f"the captions of {id_} are {told!r:.100}", "each is a text or a list of words")
+    told = list_of(told, source, f"what stands for {id_!r:.60}")
+    return [_caption(one, id_, number, source) for number, one in enumerate(told, start=1)]
 
 
-def _sentence(words: list[object], id_: object, source: Source) -> str:
-    if not all(isinstance(word, str) for word in words):
-        raise wrong(source, f"a caption of {id_} is {words!r:.100}", "its words are texts")
-    return " ".join(map(str, words))
+def _caption(told: object, id_: object, number: int, source: Source) -> str:
+    """One caption: a text, or its words."""
+    if isinstance(told, list) and all(isinstance(word, str) for word in told):
+        return " ".join(told)
+    return text_of(told, source, f"caption {number} of {id_!r:.60}")
 
 
-def text_of(value: object, source: Source, what: str) -> str:
+def _are_words(values: Iterable[object]) -> bool:
+    """Whether the texts in lists are words, none of which holds a blank."""
+    lists = [told for told in values if isinstance(told, list) and told and type(told[0]) is str]
+    return bool(lists) and not any(" " in word for told in lists for word in told)
+
+
+def id_of(value: object, source: Source, what: str) -> str:
     """A text that is not blank.
 
     Raises:
         ConfigError: it is anything else.
     """
-    if isinstance(value, str) and value.strip():
+    if text_of(value, source, what).strip():
+        return str(value)
+    raise wrong(source, f"{what} is {value!r:.60}", "it should not be blank")
+
+
+def text_of(value: object, source: Source, what: str) -> str:
+    """A text.
+
+    Raises:
+        ConfigError: it is anything else.
+    """
+    if isinstance(value, str):
         return value
-    raise wrong(source, f"{what} is {value!r:.100}", "it should be a text")
+    raise wrong(source, f"{what} is {value!r:.60}", "it should be a text")
 
 
 def list_of(value: object, source: Source, what: str) -> list[Any]:
@@ -249,7 +317,7 @@ def list_of(value: object, source: Source, what: str) -> list[Any]:
     """
     if isinstance(value, list):
         return value
-    raise wrong(source, f"{what} is a {kind_of(value)}", "it should be a list")
+    raise wrong(source, f"{what} is {kind_of(value)}", "it should be a list")
 
 
 def field_of(values: object, name: str, source: Source, what: str) -> Any:  # noqa: ANN401
@@ -259,7 +327,7 @@ def field_of(values: object, name: str, source: Source, what: str) -> Any:  # no
         ConfigError: there is none, or it is no object.
     """
     if not isinstance(values, dict):
-        raise wrong(source, f"{what} is a {kind_of(values)}", "it should be an object")
+        raise wrong(source, f"{what} is {kind_of(values)}", "it should be an object")
     if name not in values:
         found = ", ".join(map(str, values)) or "nothing"
         raise wrong(source, f"{what} has no {name!r:.60}", f"it has {found:.100}")
@@ -268,17 +336,16 @@ def field_of(values: object, name: str, source: Source, what: str) -> Any:  # no
 
 def kind_of(value: object) -> str:
     """What JSON calls a value."""
-    kinds = {dict: "object", list: "list", str: "text", bool: "truth value", type(None): "null"}
-    return kinds.get(type(value), "number")
+    return _KINDS.get(type(value), "a number")
+
+
+class _NumpyError(pickle.UnpicklingError):
+    pass
 
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str, /) -> NoReturn:
-        raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError
-    return values
+        name = f"{module_name}.{global_name}"
+        if module_name.partition(".")[0] == "numpy":
+            raise _NumpyError(name)
+        raise pickle.UnpicklingError(f"it asks for {name}")

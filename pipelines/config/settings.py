@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 from vidret.data.errors import ConfigError
 
@@ -22,6 +22,8 @@ PIXELS = "pixels"
 MOST_FPS = 60
 ENCODERS = ("visual", "text", "audio")  # CLIP's two towers and the sound network
 WordWeightScale = Literal["literal", "sqrt_c", "learnable"]
+Competition = Literal["group", "caption"]
+COMPETITIONS: tuple[str, ...] = get_args(Competition)  # of a video's captions in video to text
 
 
 def setting(
@@ -369,15 +371,52 @@ class EvaluateConfig(ReportConfig):
     run: str | None = setting(None, help="Name of the run to score; unset takes the newest.")
     split: str = setting("test", help="Split to score.")
     cache: Path | None = setting(None, help="Cache to score on; unset takes the run's own.")
+    v2t: str | None = setting(
+        None,
+        help="Rank captions by video, or each alone; unset leaves it to the protocol.",
+        choices=COMPETITIONS,
+    )
     fail_under: str | None = setting(
         None, help="Exit with 6 when a recall stays below this, as in R@1=30."
     )
+    sims: Path | None = setting(
+        None, help="A .npy to score instead of a run: a row a caption, a column a video."
+    )
+    owners: Path | None = setting(
+        None, help="A .npy of each caption's column; unset pairs row i with column i."
+    )
+    protocol: str | None = setting(None, help="How to score the matrix, as in msvd-multi.")
     device: str = setting("auto", help="Where to score.", metavar=DEVICES, shared=True)
 
     def __post_init__(self) -> None:
         Config.__post_init__(self)
         check_device(self.device)
+        self._check_matrix()
         _ = self.threshold
+
+    def _check_matrix(self) -> None:
+        """A matrix or a run, and each with what belongs to it."""
+        if self.sims is None:
+            for name in ("owners", "protocol"):
+                given = getattr(self, name)
+                require(given is None, f"{name} is {given}, but only a matrix needs it: add --sims")
+            return
+        for name, unset in (("run", None), ("cache", None), ("split", "test")):
+            given = getattr(self, name)
+            require(
+                given == unset,
+                f"{name} is {given} and sims is {self.sims}: score a run or a matrix",
+            )
+        require(
+            self.protocol is not None,
+            f"sims is {self.sims}, and nothing says how to score it: add a --protocol, such as "
+            "msvd-multi, msrvtt-1ka or pairs",
+        )
+
+    @property
+    def competition(self) -> Competition | None:
+        """Whom a video's captions compete with, None where the protocol says it."""
+        return cast(Competition | None, self.v2t)
 
     @property
     def threshold(self) -> tuple[str, float] | None:
@@ -649,7 +688,7 @@ def _with_home(spec: str | None) -> str | None:
 def _check_choice(one: Field[Any], value: object) -> None:
     choices = one.metadata["choices"]
     require(
-        not choices or value in choices,
+        not choices or value in (one.default, *choices),
         f"{one.name} is {value!r}: give {_either(choices)}",
     )
 

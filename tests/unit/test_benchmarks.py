@@ -1,6 +1,7 @@
 import importlib
 import importlib.util
 import shutil
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,6 +94,20 @@ def test_a_section_takes_the_place_of_the_older_one(load):
     changed = run.with_section(page, "a", "## three\n\nand\\1 more")
     assert changed == page.replace("one", "## three\n\nand\\1 more")
     assert changed.index("three") < changed.index("two")
+
+
+def test_ranks_are_measured_whole_mapped_as_a_command_and_on_the_fly(load, monkeypatch, capsys):
+    sizes = ["--matrix", "60x9", "--embeddings", "3000x400", "--width", "4"]
+    monkeypatch.setattr(sys, "argv", ["ranks.py", *sizes])
+    load("ranks").main()
+    told = capsys.readouterr().out
+    assert told.startswith("## Ranks")
+    assert "60 x 9 " in told
+    assert "3,000 captions x 400 videos, embeddings of 4 numbers" in told
+    rows = [line.split(" | ") for line in told.splitlines() if line.startswith("| ")]
+    ways = [row for row in rows if row[-1].endswith("MiB |")]
+    assert [row[0][2:15] for row in ways] == ["the whole mat", "in blocks, fr", "`vidret evalu"]
+    assert rows[-1][-1] == "held |"
 
 
 def test_the_command_stands_under_the_heading(load):

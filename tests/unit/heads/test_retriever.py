@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from making.heads import draw_texts, draw_videos, shake
@@ -9,13 +10,16 @@ from vidret.data.errors import ConfigError
 from vidret.heads.catalog import build_retriever, head_names
 from vidret.heads.cmfi import CMFI
 from vidret.heads.mean import MeanPooling
+from vidret.heads.metrics import text_to_video_ranks, video_to_text_ranks
 from vidret.heads.retriever import (
     Retriever,
+    block_scorer,
     block_sizes,
     parts_in_blocks,
     score_in_blocks,
     scoring,
 )
+from vidret.heads.streaming import BlockShape, ranks_in_blocks
 
 TEXTS = draw_texts([3, 5, 1, 2, 9, 4, 4], 8, dtype=torch.float32)
 VIDEOS = draw_videos(
@@ -33,6 +37,28 @@ def test_blocks_change_nothing(name, memory):
     retriever = shaken(name)
     scores = score_in_blocks(retriever, TEXTS, VIDEOS, memory=memory)
     assert_close(scores, retriever(TEXTS, VIDEOS).detach(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", head_names())
+@pytest.mark.parametrize("rows", [slice(0, 7), slice(2, 5), np.array([6, 0, 3])])
+@pytest.mark.parametrize("columns", [slice(0, 5), slice(1, 2)])
+def test_a_block_alone_has_the_scores_of_the_whole_and_always_the_same(name, rows, columns):
+    score = block_scorer(shaken(name), TEXTS, VIDEOS, memory=20_000)
+    whole = score_in_blocks(shaken(name), TEXTS, VIDEOS)
+    assert_close(score(rows, columns), whole[rows, columns], rtol=0, atol=1e-5)
+    assert torch.equal(score(rows, columns), score(rows, columns))
+
+
+@pytest.mark.parametrize("name", head_names())
+@pytest.mark.parametrize("by", ["group", "caption"])
+def test_ranks_from_blocks_of_a_head_are_those_of_its_whole_matrix(name, by):
+    owners, shape = torch.tensor([4, 0, 2, 0, 4, 4, 1]), BlockShape(texts=2, videos=2)
+    found = ranks_in_blocks(
+        block_scorer(shaken(name), TEXTS, VIDEOS), owners, 5, by=by, shape=shape
+    )
+    whole = score_in_blocks(shaken(name), TEXTS, VIDEOS)
+    assert found.t2v.values.tolist() == text_to_video_ranks(whole, owners).values.tolist()
+    assert found.v2t.values.tolist() == video_to_text_ranks(whole, owners, by).values.tolist()
 
 
 @pytest.mark.parametrize("name", head_names())

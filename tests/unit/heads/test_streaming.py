@@ -13,6 +13,8 @@ from vidret.heads.streaming import (
     BlockShape,
     block_shape,
     matrix_blocks,
+    matrix_ranks_in_blocks,
+    matrix_shape,
     ranks_in_blocks,
 )
 
@@ -89,6 +91,41 @@ def test_scores_that_differ_in_the_last_bit_alone_are_no_tie():
     assert found.v2t.values.tolist() == [1.5, 2]
 
 
+@pytest.mark.parametrize("by", WAYS)
+@pytest.mark.parametrize("lay", [np.ascontiguousarray, np.asfortranarray, lambda x: x[:, ::-1]])
+@pytest.mark.parametrize("memory", [1, 900, 2**20])
+def test_a_matrix_is_ranked_in_strips_as_it_lies(lay, memory, by):
+    scores, owners = draw(40, 11, levels=6)
+    scores = lay(scores)
+    found = matrix_ranks_in_blocks(scores, owners, by=by, memory=memory)
+    assert_ranks_are_those_of_the_whole(found, scores, owners, by)
+
+
+def test_strips_lie_in_one_piece():
+    rows = np.zeros((1000, 50), np.float32)
+    assert matrix_shape(rows, memory=16 * 500) == BlockShape(texts=10, videos=50)
+    assert matrix_shape(rows, memory=16 * 30) == BlockShape(texts=1, videos=30)
+    columns = np.asfortranarray(rows)
+    assert matrix_shape(columns, memory=16 * 5000) == BlockShape(texts=1000, videos=5)
+    assert matrix_shape(columns, memory=16 * 300) == BlockShape(texts=300, videos=1)
+    assert matrix_shape(rows) == matrix_shape(columns) == BlockShape(texts=1000, videos=50)
+
+
+def test_own_scores_that_are_known_save_the_first_round():
+    scores, owners = draw(90, 30, seed=4)
+    rounding = Rounding(scores, noise=0.0)
+    own, shape = scores[np.arange(90), owners], BlockShape(texts=10, videos=10)
+    found = ranks_in_blocks(rounding, owners, 30, shape=shape, own=own)
+    assert_ranks_are_those_of_the_whole(found, scores, owners, "group")
+    assert len(rounding.blocks) == 9 * 3
+
+
+def test_own_scores_that_the_blocks_do_not_hold_are_refused():
+    scores = np.eye(3)
+    with pytest.raises(MismatchError, match=r"text 1 and video 1 was 0\.5 and then 1\.0"):
+        ranks_in_blocks(matrix_blocks(scores), [0, 1, 2], 3, own=np.array([1.0, 0.5, 1.0]))
+
+
 def test_blocks_may_be_tensors():
     scores, owners = draw(30, 8, levels=4)
     tensor = torch.from_numpy(scores)
@@ -107,14 +144,14 @@ def test_blocks_may_be_made_of_embeddings_on_the_fly():
 class Rounding:
     """A scorer whose last bits depend on the block that a pair is in, as those of products do."""
 
-    def __init__(self, scores):
-        self.scores, self.blocks = scores, []
+    def __init__(self, scores, noise=1e-6):
+        self.scores, self.noise, self.blocks = scores, noise, []
 
     def __call__(self, rows, columns):
         first = rows.start if isinstance(rows, slice) else int(rows[0])
         self.blocks.append((first, columns.start))
-        noise = np.float32(1 + 1e-6 * (7 * first + columns.start))
-        return self.scores[rows, columns] * noise
+        noise = 1 + self.noise * (7 * first + columns.start)
+        return self.scores[rows, columns] * np.float32(noise)
 
 
 def test_a_text_is_compared_with_its_own_video_as_the_very_same_block_scored_it():

@@ -107,6 +107,8 @@ def example_lines(command):
         ("extract", "--help"),
         ("doctor", "--help"),
         ("train-heads", "--help"),
+        ("evaluate", "--help"),
+        ("evaluate", "--sims", "a.npy"),
         ("extrakt",),
         ("extract", "--frame", "3"),
         ("extract", "--frames", "many"),
@@ -194,6 +196,31 @@ def assert_is_understood(words, here):
         (["extract", "--frames", "many"], "--frames is 'many': expected a whole number"),
         (["extract", "--decoder", "avi"], "--decoder is 'avi': did you mean \"av\"?"),
         (["extract", "--frames", "0"], "frames is 0: a video needs 1 or more (set by --frames)"),
+        (
+            ["evaluate", "--v2t", "captions"],
+            "--v2t is 'captions': did you mean \"caption\"?",
+        ),
+        (
+            ["evaluate", "--sims", "a.npy"],
+            "sims is a.npy, and nothing says how to score it: add a --protocol, such as "
+            "msvd-multi, msrvtt-1ka or pairs (set by --sims)",
+        ),
+        (
+            ["evaluate", "--sims", "a.npy", "--protocol", "pairs", "--run", "mine"],
+            "run is mine and sims is a.npy: score a run or a matrix (set by --run)",
+        ),
+        (
+            ["evaluate", "--sims", "a.npy", "--protocol", "pairs", "--split", "val"],
+            "split is val and sims is a.npy: score a run or a matrix (set by --split)",
+        ),
+        (
+            ["evaluate", "--owners", "b.npy"],
+            "owners is b.npy, but only a matrix needs it: add --sims (set by --owners)",
+        ),
+        (
+            ["evaluate", "--protocol", "pairs"],
+            "protocol is pairs, but only a matrix needs it: add --sims (set by --protocol)",
+        ),
         (["extract", "-c", "gone.toml"], "gone.toml cannot be read: no such file or directory"),
     ],
 )

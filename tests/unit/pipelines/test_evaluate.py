@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from making.caches import a_failure
+from making.heads import shake
 from making.planted import load_split, planted_fingerprint, write_planted_cache
 
 from vidret.data.batches import Texts, Videos
@@ -79,7 +80,9 @@ def places(scores, own):
 
 
 def assert_numbers_are(found, ranks):
-    expected = {f"R@{k}": 100 * np.mean([np.mean(one <= k) for one in ranks]) for k in (1, 5, 10)}
+    recalls = [100 * np.mean([np.mean(one <= k) for one in ranks]) for k in (1, 5, 10, 50)]
+    expected = dict(zip(("R@1", "R@5", "R@10", "R@50"), recalls, strict=True))
+    expected["geometric mean"] = np.prod(recalls[:3]) ** (1 / 3)
     means = [one.mean() for one in ranks]
     expected |= {"MdR": np.median(means), "MnR": np.mean(means), "queries": len(ranks)}
     assert found == pytest.approx(expected | {"ties": sum(len(one) > 1 for one in ranks)})
@@ -146,6 +149,49 @@ def test_captions_without_a_kind_are_in_no_kind(cache):
     ) == {"event"}
     plain = replace(features, kind=[""] * len(kinds))
     assert score_split(mean, load_split(cache, "test"), plain).kinds == {}
+
+
+def by_captions(similarity, owners):
+    """Video to text, every caption of the other videos a candidate, one query at a time."""
+    similarity = similarity.round(5)
+    ranks = []
+    for query in range(similarity.shape[1]):
+        mine = similarity[owners == query, query].max()
+        ranks.append(places(np.append(similarity[owners != query, query], mine), -1))
+    return ranks
+
+
+def test_captions_compete_each_alone_where_that_is_asked_for(work, cache):
+    features = FeatureCache.open(cache).load("test")
+    report = evaluate(work, v2t="caption")
+    assert_numbers_are(
+        report.scores.v2t, by_captions(similarity_by_hand(features), features.owners)
+    )
+    assert report.scores.t2v == evaluate(work).scores.t2v
+    assert (report.setting.v2t_by, evaluate(work).setting.v2t_by) == ("caption", "group")
+    assert report.scores.v2t["MnR"] > evaluate(work).scores.v2t["MnR"]
+
+
+@pytest.mark.parametrize("head", ["mean", "mgfi+cmfi"])
+@pytest.mark.parametrize("v2t_by", ["group", "caption"])
+def test_similarities_that_would_not_fit_are_ranked_in_blocks_alike(cache, head, v2t_by):
+    """Heads round in another way in other blocks, by 1e-5 at most: no two scores are as near."""
+    features, split = FeatureCache.open(cache).load("test"), load_split(cache, "test")
+    retriever = shake(build_retriever(head, dim=16, audio_dim=8, logit_scale=1.0))
+    whole = score_split(retriever, split, features, v2t_by=v2t_by)
+    assert score_split(retriever, split, features, v2t_by=v2t_by, memory=0) == whole
+
+
+def test_a_similarity_that_is_no_number_is_named(cache):
+    features, split = FeatureCache.open(cache).load("test"), load_split(cache, "test")
+    frames = split.videos.frames.clone()
+    frames[3] = torch.nan
+    broken = replace(split, videos=replace(split.videos, frames=frames))
+    mean = build_retriever("mean", dim=16, audio_dim=8, logit_scale=1.0)
+    words = f"text {features.caption_ids[0]} and video {features.video_ids[3]} is nan"
+    for memory in (0, 2**20):
+        with pytest.raises(DamagedError, match=words):
+            score_split(mean, broken, features, memory=memory)
 
 
 def test_a_table_says_what_it_is_measured_on(work):

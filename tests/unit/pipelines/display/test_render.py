@@ -78,7 +78,7 @@ def a_setting(**changes):
 
 
 def some_scores(recall, *, kinds=None):
-    numbers = {"R@1": recall, "R@5": 60.0, "R@10": 80.0, "MdR": 3.0, "MnR": 7.5}
+    numbers = {"R@1": recall, "R@5": 60.0, "R@10": 80.0, "R@50": 95.0, "MdR": 3.0, "MnR": 7.5}
     numbers |= {"ties": 2, "queries": 1600}
     return Scores(t2v=numbers, v2t=numbers | {"queries": 40}, kinds=kinds or {})
 
@@ -284,8 +284,9 @@ def an_evaluate_report(**changes):
 def test_an_evaluation_shows_both_directions_and_its_ground():
     text = shown(render_evaluate(an_evaluate_report()))
     assert "mine: toy, split test, 40 videos, 1,600 captions, protocol toy-multi" in text
-    assert "text to video 41.7 60.0 80.0 3.0 7.5 1,600 2" in text
-    assert "video to text 41.7 60.0 80.0 3.0 7.5 40 2" in text
+    assert "text to video 41.7 60.0 80.0 95.0 3.0 7.5 1,600 2" in text
+    assert "video to text 41.7 60.0 80.0 95.0 3.0 7.5 40 2" in text
+    assert "Video to text: a video's best caption against the best caption of each other" in text
     assert "Chance R@1 is 2.50." in text
     assert "Videos found 40 of 41; sound: 10 ok" in text
 
@@ -311,6 +312,11 @@ def test_captions_of_missing_videos_are_counted():
 
 def test_the_notes_of_a_dataset_stand_below_its_numbers():
     assert "Note: a toy." in setting_caption(a_setting(notes=("a toy",)), seeds=1)
+
+
+def test_a_table_says_whom_a_videos_captions_compete_with():
+    caption = setting_caption(a_setting(v2t_by="caption"), seeds=1)
+    assert "a video's best caption against every caption of every other video." in caption
 
 
 def test_a_setting_is_one_line():
