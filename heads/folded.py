@@ -7,9 +7,9 @@ holds when nothing is to be learned. With `w` the mean weights of a pair, `H` th
     o = w U + H W + b        s = o x / |o|
 
 - `o x = w (U x) + H (W x) + b x`: the products in brackets belong to one side each.
-- `|o|^2 = w (U U^T) w + 2 w (U W^T) H + |H W|^2 + 2 w (U b) + 2 H (W b) + b b`, tables again, but for
-  `|H W|`. Of it only the length is needed, and `W W^T = R^T R` with R triangular (QR of `W^T`), so
-  `|H W| = |H R^T|`, half of which are zeros.
+- `|o|^2 = w (U U^T) w + 2 w (U W^T) H + |H W|^2 + 2 w (U b) + 2 H (W b) + b b`: tables again, but
+  for `|H W|`. Of it only the length is needed, and `W W^T = R^T R` with R triangular (QR of `W^T`),
+  so `|H W| = |H R^T|`, and half of R are zeros.
 - Frames lie outside videos in memory, so what a softmax sums over is not the innermost axis.
 """
 
@@ -83,11 +83,7 @@ class FoldedVideos:
 
 
 class FoldedMGFI:
-    """A head as it is now, made ready to score; what the head learns later is not seen.
-
-    Args:
-        head: in eval mode; it is not kept.
-    """
+    """A head made ready to score; to be made anew once the head has learned more."""
 
     def __init__(self, head: MGFI) -> None:
         self.head = head

@@ -184,7 +184,7 @@ class MGFI(nn.Module):
 
     def floats_per_video(self, frames: int, dim: int) -> int:
         """How many numbers a prepared video takes, and as many again while it is prepared."""
-        return 2 * frames * (2 * dim + frames + self.first.out_features)
+        return 2 * (frames + 1) * (2 * dim + 2 * frames + 2 * self.first.out_features)
 
     def _weights(
         self, texts: TextSide, videos: VideoSide

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from vidret.data.batches import Texts, Videos
 from vidret.data.errors import ConfigError
 from vidret.heads.cmfi import CMFI
+from vidret.heads.folded import FoldedMGFI
+from vidret.heads.mgfi import MGFI
 from vidret.heads.streaming import Rows, Scorer
 
 MAX_LOGIT_SCALE = 100.0
 DEFAULT_MEMORY = 512 * 2**20
-TEXTS_PER_BLOCK = 128
-VIDEOS_PER_CPU_BLOCK = 16  # with 128 texts near the size of a core's cache
+TEXTS_PER_BLOCK = 64
+VIDEOS_PER_CPU_BLOCK = 32  # with 64 texts near the size of a core's cache
 
 TextSideT = TypeVar("TextSideT")
 VideoSideT = TypeVar("VideoSideT")
@@ -178,8 +180,9 @@ def score_in_blocks(
     """Return the similarity of all texts to all videos within `memory` bytes besides the result."""
     similarity = texts.sentence.new_empty(len(texts), len(videos))
     with scoring(retriever):
-        for rows, columns, ready_texts, ready_videos in _blocks(retriever, texts, videos, memory):
-            similarity[rows, columns] = retriever.score(ready_texts, ready_videos)
+        scorer, sizes = _folded(retriever), block_sizes(retriever, texts, videos, memory=memory)
+        for rows, columns, ready_texts, ready_videos in _blocks(scorer, texts, videos, sizes):
+            similarity[rows, columns] = scorer.score(ready_texts, ready_videos)
     return similarity
 
 
@@ -206,7 +209,8 @@ def parts_in_blocks(
     """Return the parts of `score_in_blocks`, each for all texts and all videos."""
     parts: dict[str, Tensor] = {}
     with scoring(retriever):
-        for rows, columns, ready_texts, ready_videos in _blocks(retriever, texts, videos, memory):
+        sizes = block_sizes(retriever, texts, videos, memory=memory)
+        for rows, columns, ready_texts, ready_videos in _blocks(retriever, texts, videos, sizes):
             for name, part in retriever.score_parts(ready_texts, ready_videos).items():
                 if name not in parts:
                     parts[name] = texts.sentence.new_empty(len(texts), len(videos))
@@ -248,14 +252,44 @@ def scoring(retriever: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+class _Folded:
+    """A retriever as it is now, ready to score and no more."""
+
+    def __init__(self, head: FoldedMGFI, audio_head: CMFI | None) -> None:
+        self.head = head
+        self.audio_head = audio_head
+
+    def prepare_texts(self, texts: Texts) -> ReadyTexts:
+        """As `Retriever.prepare_texts`."""
+        for_frames = self.head.prepare_texts(texts)
+        return ReadyTexts(for_frames=for_frames, sentence=for_frames.sentence)
+
+    def prepare_videos(self, videos: Videos) -> ReadyVideos:
+        """As `Retriever.prepare_videos`."""
+        return ReadyVideos(
+            for_frames=self.head.prepare_videos(videos),
+            audio=None if self.audio_head is None else self.audio_head.embed(videos),
+        )
+
+    def score(self, texts: ReadyTexts, videos: ReadyVideos) -> Float[Tensor, "text video"]:
+        """As `Retriever.score`."""
+        similarity = self.head.score(texts.for_frames, videos.for_frames)
+        return similarity if videos.audio is None else similarity + texts.sentence @ videos.audio.T
+
+
+def _folded(retriever: Retriever) -> "Retriever | _Folded":
+    """The quickest way to score with a head, as long as it does not change."""
+    head = retriever.video_head
+    return _Folded(FoldedMGFI(head), retriever.audio_head) if isinstance(head, MGFI) else retriever
+
+
 def _blocks(
-    retriever: Retriever, texts: Texts, videos: Videos, memory: int
+    retriever: "Retriever | _Folded", texts: Texts, videos: Videos, sizes: BlockSizes
 ) -> Iterator[tuple[Int[Tensor, " row"], slice, ReadyTexts, ReadyVideos]]:
     """Every text against every video, block by block; each side is prepared as rarely as it may.
 
     Captions of like length share a block, as a block is padded to its longest.
     """
-    sizes = block_sizes(retriever, texts, videos, memory=memory)
     by_length = texts.word_mask.sum(-1).argsort(stable=True)
     for start in range(0, len(videos), sizes.panel):
         stop = min(start + sizes.panel, len(videos))
