@@ -47,6 +47,7 @@ DIDEMO = Published(
         "papers report 1,004, 1,003, 979 or 1,036 test videos: compare like with like",
         "paragraphs have two orders, and three in four of the test read otherwise in the other: "
         "didemo takes the order of the file, as CLIP4Clip does, didemo-by-time that of the video",
+        "papers watch the first 30 s of a video: vidret watches all of a file, so cut longer ones",
         "13 videos are lost to everybody",
         "193 file names end in a bare dot",
     ),

@@ -124,7 +124,7 @@ def read_text(source: Source) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = len(re.findall(rb"\r\n?|\n", content[: error.start])) + 1
         raise wrong(
             source,
             f"byte {error.start} of the file is not UTF-8",

@@ -20,6 +20,7 @@ from vidret.data.datasets.reading import (
 from vidret.data.errors import ConfigError, MissingError
 
 BOM = b"\xef\xbb\xbf"
+PACKED = gzip.compress(b"{}" * 99, mtime=0)  # with a time, each worker would name tests anew
 
 
 def source(folder: Path, name: str, content: object) -> Source:
@@ -60,8 +61,9 @@ def test_signs_that_only_python_takes_for_a_line_end_are_none(tmp_path):
     assert [line.text for line in read_lines(source(tmp_path, "x.txt", content))] == [content[:-1]]
 
 
-def test_bytes_that_are_no_utf_8_are_told_with_their_line(tmp_path):
-    told = refused(read_lines, source(tmp_path, "x.txt", b"a\r\nb\ncaf\xe9\n"))
+@pytest.mark.parametrize("content", [b"a\r\nb\ncaf\xe9\n", b"a\rbc\rcaf\xe9\r"])
+def test_bytes_that_are_no_utf_8_are_told_with_their_line(tmp_path, content):
+    told = refused(read_lines, source(tmp_path, "x.txt", content))
     assert told == ", line 3: byte 8 of the file is not UTF-8: save it as UTF-8, or get it again"
 
 
@@ -101,8 +103,8 @@ def test_a_member_of_an_archive_is_read_through_and_named(tmp_path):
     ("name", "member", "content", "words"),
     [
         ("x.json.gz", "", b"{}", "Not a gzipped file"),
-        ("x.json.gz", "", gzip.compress(b"{}" * 99)[:-9], "ended before"),
-        ("x.json.gz", "", gzip.compress(b"{}" * 99)[:-5] + b"12345", "CRC check failed"),
+        ("x.json.gz", "", PACKED[:-9], "ended before"),
+        ("x.json.gz", "", PACKED[:-5] + b"12345", "CRC check failed"),
         ("x.zip", "y.json", b"PK no zip", "File is not a zip file"),
         ("x.zip", "y.json", {"z.json": {}}, "There is no item named 'y.json'"),
     ],
