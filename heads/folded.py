@@ -162,7 +162,9 @@ class FoldedMGFI:
         if texts.words:
             per_word = scores[-num_texts * texts.words :]
             branches.append(
-                self._word_weights(per_word.view(num_texts, -1, frames, num_videos), texts, scale)
+                self._word_weights(
+                    per_word.view(num_texts, texts.words, frames, num_videos), texts, scale
+                )
             )
         return torch.cat(branches) if len(branches) > 1 else branches[0]
 

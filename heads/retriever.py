@@ -16,6 +16,7 @@ from vidret.data.errors import ConfigError
 from vidret.heads.cmfi import CMFI
 from vidret.heads.folded import FoldedMGFI
 from vidret.heads.mgfi import MGFI
+from vidret.heads.products import quickest_products
 from vidret.heads.streaming import Rows, Scorer
 
 MAX_LOGIT_SCALE = 100.0
@@ -179,10 +180,18 @@ def score_in_blocks(
 ) -> Float[Tensor, "text video"]:
     """Return the similarity of all texts to all videos within `memory` bytes besides the result."""
     similarity = texts.sentence.new_empty(len(texts), len(videos))
+    if not similarity.numel():
+        return similarity
     with scoring(retriever):
         scorer, sizes = _folded(retriever), block_sizes(retriever, texts, videos, memory=memory)
-        for rows, columns, ready_texts, ready_videos in _blocks(scorer, texts, videos, sizes):
-            similarity[rows, columns] = scorer.score(ready_texts, ready_videos)
+        first = texts[: sizes.texts], videos[: sizes.videos]
+
+        def first_block() -> Float[Tensor, "some few"]:
+            return scorer.score(scorer.prepare_texts(first[0]), scorer.prepare_videos(first[1]))
+
+        with quickest_products(first_block):
+            for rows, columns, ready_texts, ready_videos in _blocks(scorer, texts, videos, sizes):
+                similarity[rows, columns] = scorer.score(ready_texts, ready_videos)
     return similarity
 
 
