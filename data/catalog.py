@@ -151,8 +151,10 @@ def _folder_of(spec: str, root: Path | None) -> Path:
 
 
 def _unknown(spec: str) -> str:
+    if spec == DRAWN:
+        return f"{DRAWN} is drawn by `vidret extract` itself: there is nothing to look at before"
     known = [DRAWN, *DATASETS]
-    close = get_close_matches(spec, known, n=1)
+    close = get_close_matches(spec.lower(), known, n=1)
     if close:
         hint = f"did you mean {close[0]!r}?"
     elif Path(spec).expanduser().is_dir():

@@ -38,7 +38,12 @@ class Caption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """Videos and captions as they lie on disk, in the dataset's own order."""
+    """Videos and captions as they lie on disk, in the dataset's own order.
+
+    Args:
+        notes: what a user must know of it.
+        sources: the annotation files that were read, below the root.
+    """
 
     name: str
     root: Path
@@ -46,6 +51,7 @@ class Dataset:
     captions: tuple[Caption, ...]
     protocol: str
     notes: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,6 @@ from typing import Any
 
 from vidret.data.catalog import DATASETS, DatasetEntry, load_dataset, require_known
 from vidret.data.datasets.assembling import Published
-from vidret.data.datasets.files import DatasetFolder
 from vidret.data.datasets.known import KNOWN
 from vidret.data.errors import MissingError, VidretError
 from vidret.data.samples import Dataset, Video
@@ -93,7 +92,8 @@ class VerifyReport:
 
     Args:
         looked: whether the files were opened.
-        copies: whose copy each known annotation file is, empty where nobody's.
+        sources: the annotation files that were read.
+        copies: whose copy each known one of them is, empty where nobody's.
         allowed: videos that the test split may lack.
     """
 
@@ -104,26 +104,37 @@ class VerifyReport:
     splits: dict[str, SplitHoldings]
     notes: tuple[str, ...]
     looked: bool
+    sources: tuple[str, ...]
     copies: dict[str, str]
     allowed: int
 
     @property
     def measured_on(self) -> str:
         """The split that results are reported on."""
-        return TEST if TEST in self.splits else next(iter(self.splits), TEST)
+        return _measured_on(self.splits)
 
     @property
     def verdict(self) -> VidretError | None:
         """The split that results are reported on is not all there."""
-        split = self.splits.get(self.measured_on)
-        if split is None or split.lacking <= self.allowed:
+        if self.splits and self.usable and self.lacking <= self.allowed:
             return None
-        there = split.videos - split.lacking
+        accept = f", or accept it with --allow-missing {self.lacking}" if self.usable else ""
         return MissingError(
-            f"{self.name}: {there:,} of {counted(split.videos, 'video')} of {self.measured_on} can "
-            f"be used, so no result is over all of them: get the others, or accept it with "
-            f"--allow-missing {split.lacking}"
+            f"{self.name}: {self.usable:,} of {counted(self.usable + self.lacking, 'video')} of "
+            f"{self.measured_on} can be used, so no result is over all of them: get the others"
+            f"{accept}"
         )
+
+    @property
+    def usable(self) -> int:
+        """Videos that a result is over."""
+        split = self.splits.get(self.measured_on)
+        return 0 if split is None else split.videos - split.lacking
+
+    @property
+    def lacking(self) -> int:
+        """Videos that a result should be over and is not: a list may be cut short, too."""
+        return _expected(self.splits, self.published) - self.usable
 
     def as_json(self) -> dict[str, Any]:
         """The report for machines."""
@@ -152,18 +163,31 @@ def run_datasets_verify(config: DatasetsConfig, *, on_progress: OnProgress) -> V
     there = [video for video in dataset.videos if video.path.is_file()]
     found = dict(_look_all(there, config, on_progress)) if config.look else {}
     splits = _holdings(dataset, {video.id for video in there}, found)
-    test = splits.get(TEST)
+    published = entry.published if entry else None
     return VerifyReport(
         name=dataset.name,
         root=dataset.root,
         protocol=dataset.protocol,
-        published=entry.published if entry else None,
+        published=published,
         splits=splits,
         notes=tuple(note for note in dataset.notes if " not found (" not in note),
         looked=config.look,
-        copies=dict(_copies(dataset.root)) if entry and entry.published else {},
-        allowed=config.missing_allowed(test.videos if test else len(dataset.videos)),
+        sources=dataset.sources,
+        copies=dict(_copies(dataset)),
+        allowed=config.missing_allowed(_expected(splits, published)),
     )
+
+
+def _measured_on(splits: dict[str, SplitHoldings]) -> str:
+    return TEST if TEST in splits else next(iter(splits), TEST)
+
+
+def _expected(splits: dict[str, SplitHoldings], published: Published | None) -> int:
+    """How many videos a result should be over: those listed, or those published if more."""
+    name = _measured_on(splits)
+    count = published.splits.get(name) if published else None
+    listed = splits[name].videos if name in splits else 0
+    return max(listed, (count.videos if count else None) or 0)
 
 
 def _as_json(entry: DatasetEntry) -> dict[str, Any]:
@@ -228,9 +252,9 @@ def _look(video: Video, free: "queue.SimpleQueue[DecodingProcess]") -> Looked | 
         free.put(process)
 
 
-def _copies(root: Path) -> Iterable[tuple[str, str]]:
-    folder = DatasetFolder(root)
-    for name, copies in KNOWN.items():
-        if source := folder.find(name):
-            digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
-            yield name, copies.get(digest, "")
+def _copies(dataset: Dataset) -> Iterable[tuple[str, str]]:
+    for source in dataset.sources:
+        path = dataset.root / source
+        if path.name in KNOWN:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            yield source, KNOWN[path.name].get(digest, "")

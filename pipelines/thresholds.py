@@ -31,4 +31,6 @@ def shortfall(
     metric, wanted = threshold
     if t2v[metric] >= wanted:
         return None
-    return BelowThresholdError(f"{metric} of {of} is {t2v[metric]:.1f} on {on}, below {wanted:.1f}")
+    return BelowThresholdError(
+        f"{metric} text to video of {of} is {t2v[metric]:.1f} on {on}, below {wanted:.1f}"
+    )

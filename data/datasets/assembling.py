@@ -126,6 +126,9 @@ def assemble(
             *_some(folder.doubled, "video", "with more than one file, the first named taken"),
             *_some([id_ for id_, file in files.items() if file is None], "video", "not found"),
         ),
+        sources=tuple(
+            dict.fromkeys(source.path.relative_to(folder.root).as_posix() for source in folder.read)
+        ),
     )
 
 
@@ -194,10 +197,15 @@ def _unusual(
                 f"{split.name} has {counted(videos, 'video')} here, and "
                 f"{expected.videos:,} as published"
             )
-        elif texts != expected.captions:
+        if texts != expected.captions and videos == (expected.videos or videos):
             yield (
                 f"{split.name} has {counted(texts, 'caption')} here, and "
                 f"{expected.captions:,} as published"
+            )
+        many = [id_ for id_ in split.ids if len(captions.get(id_, ())) > 1]
+        if many and expected.captions == expected.videos:
+            yield from _some(
+                many, "video", f"of {split.name} with more than its one caption as published"
             )
 
 

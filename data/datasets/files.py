@@ -43,6 +43,7 @@ class DatasetFolder:
     Attributes:
         root: the folder.
         unreadable: what could not be looked at, with the system's reason.
+        read: the annotation files that were read so far.
         choices: annotation files that were taken before others of their name, in words.
         doubled: ids that more than one file could belong to, with the files.
     """
@@ -50,6 +51,7 @@ class DatasetFolder:
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
         self.unreadable: list[str] = []
+        self.read: list[Source] = []
         self.choices: list[str] = []
         self.doubled: list[str] = []
         self._annotations: dict[str, list[str]] = defaultdict(list)
@@ -77,7 +79,7 @@ class DatasetFolder:
             wanted = [f"{archive}.zip"] if member else [name, f"{name}{GZIP}"]
             for one in wanted:
                 if found := self._annotations.get(one):
-                    return Source(self.root / self._nearest(found), member)
+                    return Source(self.root / self._nearest(found), member, self.read)
         return None
 
     def require(self, *names: str, holds: str) -> Source:

@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NoReturn
@@ -37,10 +37,11 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file of annotations, or a member of an archive."""
+    """A file of annotations, or a member of an archive; `log` is told that it was read."""
 
     path: Path
     member: str = ""
+    log: "list[Source]" = field(default_factory=list, compare=False, repr=False)
 
     def __str__(self) -> str:
         return printable(self.path) + (f" ({self.member})" if self.member else "")
@@ -58,6 +59,7 @@ class Source:
             MissingError: it cannot be read.
             ConfigError: the archive around it is damaged.
         """
+        self.log.append(self)
         try:
             if not self.path.is_file():  # a pipe would keep us waiting
                 raise MissingError(f"{self} is no file that can be read: get it again")

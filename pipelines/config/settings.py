@@ -377,7 +377,7 @@ class EvaluateConfig(ReportConfig):
         choices=COMPETITIONS,
     )
     fail_under: str | None = setting(
-        None, help="Exit with 6 when a recall stays below this, as in R@1=30."
+        None, help="Exit with 6 when a recall, text to video, stays below this, as in R@1=30."
     )
     sims: Path | None = setting(
         None, help="A .npy to score instead of a run: a row a caption, a column a video."

@@ -71,10 +71,8 @@ def render_holdings(report: VerifyReport) -> Rendered:
         )
     ]
     lines = [line for name, split in report.splits.items() for line in _names(name, split)]
-    lines += [
-        f"{file}: the copy of {whose}" if whose else f"{file}: no copy that vidret knows"
-        for file, whose in report.copies.items()
-    ]
+    if report.sources:
+        lines.append(f"read: {', '.join(_source(file, report) for file in report.sources)}")
     lines += [f"note: {note}" for note in report.notes]
     if report.published:
         lines.append(f"sound: {report.published.sound}")
@@ -115,28 +113,34 @@ def _some(what: str, ids: tuple[str, ...]) -> Iterable[str]:
         yield f"{what}: {names}{more}"
 
 
+def _source(file: str, report: VerifyReport) -> str:
+    whose = report.copies.get(file)
+    if whose is None:
+        return printable(file)
+    return f"{printable(file)} ({f'as {whose} has it' if whose else 'no copy that vidret knows'})"
+
+
 def _meaning(report: VerifyReport) -> str:
     """What the gaps do to a result."""
-    split = report.splits.get(report.measured_on)
-    if split is None:
-        return "nothing is here that a result could be measured on"
-    if not split.lacking:
-        return (
-            f"{report.measured_on} is complete: a result is over {counted(split.videos, 'video')}"
-        )
-    there = split.videos - split.lacking
-    if not there:
+    if not report.usable:
         return f"! no video of {report.measured_on} is there, so nothing can be measured"
+    if not report.lacking:
+        opened = "opened, not decoded" if report.looked else "not opened"
+        return (
+            f"{report.measured_on} is complete: a result is over {counted(report.usable, 'video')} "
+            f"({opened}: `vidret extract` finds what is damaged further in)"
+        )
     return (
-        f"! a result would be over {there:,} of {counted(split.videos, 'video')} of "
+        f"! a result would be over {report.usable:,} of "
+        f"{counted(report.usable + report.lacking, 'video')} of "
         f"{report.measured_on}, and without the captions of the others: fewer candidates make "
         "every number look better, so it does not compare with one over all"
     )
 
 
 def _split(name: str, count: Count) -> str:
-    videos = "videos" if count.videos is None else counted(count.videos, "video")
-    return f"{name:<6}{videos}, {counted(count.captions, 'caption')}"
+    videos = "" if count.videos is None else f"{counted(count.videos, 'video')}, "
+    return f"{name:<6}{videos}{counted(count.captions, 'caption')}"
 
 
 def _facts(name: str, texts: Iterable[str]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from vidret.data.cache import Coverage
 from vidret.data.manifest import Manifest
 from vidret.data.printable import printable
 from vidret.data.samples import AudioState
@@ -362,7 +363,7 @@ def setting_caption(setting: Setting, *, seeds: int) -> str:
         f"Chance R@1 is {setting.chance:.2f}.",
         competition_sentence(setting.v2t_by),
         f"Epochs picked on {setting.select_on}{oracle}.",
-        f"Videos found {coverage.found:,} of {coverage.expected:,}; sound: "
+        f"Videos found {coverage.found:,} of {coverage.expected:,}{_in_part(coverage)}; sound: "
         + _sound_line({str(state): count for state, count in coverage.sound.items()})
         + ".",
     ]
@@ -371,6 +372,10 @@ def setting_caption(setting: Setting, *, seeds: int) -> str:
     if setting.dropped_captions:
         sentences.append(f"{setting.dropped_captions:,} captions of missing videos left out.")
     return " ".join([*sentences, *(f"Note: {note}." for note in setting.notes)])
+
+
+def _in_part(coverage: Coverage) -> str:
+    return f", {coverage.partial:,} of them damaged and there in part" if coverage.partial else ""
 
 
 def _what_learned(run: Run, stage: str) -> str:

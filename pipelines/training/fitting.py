@@ -12,6 +12,7 @@ from vidret.data.cache import FeatureCache
 from vidret.data.errors import MissingError
 from vidret.data.features import HELD_OUT, SplitFeatures
 from vidret.data.samples import AudioState
+from vidret.data.words import counted
 from vidret.pipelines.config.settings import FitConfig
 from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT, Fit, OnEpoch, Split, Stage, fit_stage
 from vidret.pipelines.training.runs import (
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 UNTRAINED = "mean"  # has no weights to fit
 VAL, PART_OF_TRAIN = "val", "part-of-train"
+FEW = 20  # videos among which an epoch is picked by little more than chance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +173,13 @@ def load_features(cache: FeatureCache, select_on: str) -> tuple[SplitFeatures, S
             cache.fingerprint.dataset,
             f"{HELD_OUT:.0%}",
         )
-        return cache.load("train", part="rest"), cache.load("train", part="held-out")
+        train, select = cache.load("train", part="rest"), cache.load("train", part="held-out")
+        if len(select.video_ids) < FEW:
+            log.warning(
+                "only %s held out: too few to tell one epoch from another",
+                counted(len(select.video_ids), "video is", "videos are"),
+            )
+        return train, select
     return cache.load("train"), cache.load(select_on)
 
 

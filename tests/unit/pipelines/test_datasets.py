@@ -1,10 +1,14 @@
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 from making.clips import draw_clip
 
 from vidret.data.catalog import DATASETS
+from vidret.data.datasets.assembling import Count
+from vidret.data.datasets.msvd import MSVD
 from vidret.extract.decoding import process
 from vidret.pipelines.cli import cli
 
@@ -97,9 +101,9 @@ def test_what_is_missing_unreadable_or_without_sound_is_named_by_split(root):
     assert "missing in test: -test_3_9" in lines
     assert "no sound in test: -test_1_9" in lines
     assert any(line.startswith("unreadable in test: -test_2_9: ") for line in lines)
-    assert "2 of 4 videos of test" in lines[-1]
+    assert "2 of 670 videos of test" in lines[-1], "as published, whatever the list says"
     assert "does not compare" in lines[-1]
-    assert "--allow-missing 2" in result.stderr
+    assert "--allow-missing 668" in result.stderr
 
 
 def test_a_dataset_without_sound_says_so(root):
@@ -110,10 +114,10 @@ def test_counts_other_than_the_published_ones_are_noted(root):
     assert "note: test has 4 videos here, and 670 as published" in verify(root).stdout
 
 
-@pytest.mark.parametrize("given", ["2", "50%"])
+@pytest.mark.parametrize("given", ["668", "100%"])
 def test_gaps_may_be_accepted(root, given):
     assert verify(root, "--allow-missing", given).exit_code == 0
-    assert verify(root, "--allow-missing", "1").exit_code == 4
+    assert verify(root, "--allow-missing", "667").exit_code == 4
 
 
 def test_a_share_that_makes_no_sense_is_a_usage_error(root):
@@ -136,16 +140,42 @@ def test_machines_get_the_whole_lists(root):
     assert list(report["splits"]["val"]["unreadable"]) == ["-val_2_9"]
 
 
-def test_a_complete_test_split_is_good(root):
+def test_a_complete_test_split_is_good(root, monkeypatch):
+    published = replace(MSVD, splits=MSVD.splits | {"test": Count(videos=2, captions=4)})
+    monkeypatch.setitem(DATASETS, "msvd", replace(DATASETS["msvd"], published=published))
     (root / "test_list.txt").write_text("-test_0_9\n-test_1_9")
     result = verify(root)
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[-1] == "test is complete: a result is over 2 videos"
+    assert result.stdout.splitlines()[-1].startswith("test is complete: a result is over 2 videos")
 
 
-def test_a_test_split_of_which_nothing_is_there_measures_nothing(root):
+def test_a_list_that_was_cut_short_is_not_complete(root):
+    (root / "test_list.txt").write_text("-test_0_9\n-test_1_9")
+    result = verify(root)
+    assert result.exit_code == 4
+    assert "2 of 670 videos of test can be used" in result.stderr
+
+
+def test_a_test_split_of_which_nothing_is_there_measures_nothing_whatever_is_accepted(root):
     (root / "test_list.txt").write_text("-test_3_9")
-    assert "nothing can be measured" in verify(root).stdout
+    result = verify(root, "--allow-missing", "100%")
+    assert result.exit_code == 4
+    assert "nothing can be measured" in result.stdout
+    assert "--allow-missing" not in result.stderr
+
+
+def test_the_files_that_were_read_are_named_and_no_others(root):
+    shutil.copy(root / "captions_msvd.json", root / "raw-captions.pkl")
+    line = next(line for line in verify(root).stdout.splitlines() if line.startswith("read: "))
+    assert line == (
+        "read: train_list.txt, val_list.txt, test_list.txt, "
+        "captions_msvd.json (no copy that vidret knows)"
+    )
+
+
+def test_the_drawn_set_has_nothing_to_look_at():
+    assert "is drawn by `vidret extract` itself" in run("show", "synth").stderr
+    assert "did you mean 'msvd'?" in run("show", "MSVD").stderr
 
 
 def test_a_folder_of_ones_own_is_looked_through_as_well(root):

@@ -282,7 +282,7 @@ def test_a_recall_that_was_missed_ends_with_6(work):
     assert isinstance(verdict, BelowThresholdError)
     assert verdict.exit_code == 6
     found = evaluate(work).scores.t2v["R@1"]
-    assert str(verdict) == f"R@1 of untrained is {found:.1f} on test, below 100.0"
+    assert str(verdict) == f"R@1 text to video of untrained is {found:.1f} on test, below 100.0"
 
 
 def test_a_limit_on_what_nobody_measures_is_refused_before_anything_is_scored(tmp_path):

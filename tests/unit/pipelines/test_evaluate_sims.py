@@ -112,7 +112,7 @@ def test_a_recall_below_what_was_asked_for_ends_with_6_after_the_table():
     result = evaluate("--fail-under", "R@1=50")
     assert result.exit_code == 6
     assert "text to video" in result.stdout
-    assert result.stderr == "vidret: R@1 of sims.npy is 37.5 on pairs, below 50.0\n"
+    assert result.stderr == "vidret: R@1 text to video of sims.npy is 37.5 on pairs, below 50.0\n"
     assert evaluate("--fail-under", "R@1=37.5").exit_code == 0
 
 

@@ -66,6 +66,13 @@ def test_the_size_of_the_test_split_is_compared_and_that_of_training_by_its_sent
     assert "train has 2 captions here, and 101,079 as published" in told
 
 
+def test_a_test_clip_with_two_sentences_is_told(root):
+    table = root / "LSMDC16_challenge_1000_publictect.csv"
+    table.write_text(table.read_text().rstrip("\n") + "\n" + table.read_text())
+    told = "1 video of test with more than its one caption as published"
+    assert told in told_of(load_lsmdc(root))
+
+
 def test_a_table_that_is_not_there_is_named_with_all_that_should_be(root):
     (root / "LSMDC16_annos_val.csv").unlink()
     with pytest.raises(

@@ -3,6 +3,7 @@ import json
 import shutil
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
 import pytest
 from making.annotations import (
@@ -81,6 +82,21 @@ def test_every_form_of_the_captions_gives_the_same_dataset(tmp_path, form):
 def test_the_query_of_a_list_is_the_caption_that_the_index_names(tmp_path, form):
     root = write_files(tmp_path, {**FROZEN_LISTS, **CAPTIONS[form]})
     assert texts_of(load_msrvtt_9k(root))["video3"] == ["it rains"]
+
+
+def test_queries_that_papers_do_not_use_are_told(tmp_path):
+    usual = write_files(tmp_path / "usual", {**MSRVTT_TABLES, "MSRVTT_data.json": MSRVTT_JSON})
+    assert "papers use the table" not in told_of(load_msrvtt_9k(usual))
+    other = write_files(tmp_path / "other", {**FROZEN_LISTS, "MSRVTT_data.json": MSRVTT_JSON})
+    assert "papers use the table" in told_of(load_msrvtt_9k(other))
+
+
+def test_the_files_that_were_read_are_told_and_no_others(tmp_path):
+    root = write_files(tmp_path, {**FROZEN_LISTS, **MSRVTT_TABLES, "MSRVTT_data.json": MSRVTT_JSON})
+    assert {Path(name).name for name in load_msrvtt_9k(root).sources} == {
+        "MSRVTT_data.json",
+        *MSRVTT_TABLES,
+    }
 
 
 def test_where_there_are_tables_and_lists_the_tables_count(tmp_path):
