@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from making.annotations import real_annotations
 from making.clips import draw_clip
 
 from vidret.data.cache import FeatureCache
@@ -13,9 +14,6 @@ from vidret.data.samples import AudioState
 from vidret.pipelines.cache import find_caches
 from vidret.pipelines.cli import cli
 
-ANNOTATIONS = Path(
-    os.environ.get("VIDRET_ANNOTATIONS", Path(__file__).parents[3] / "shared" / "annotations")
-)
 SETTINGS = """
 [datasets.msvd]
 root = "msvd"
@@ -39,8 +37,7 @@ pytestmark = pytest.mark.xdist_group("extract")
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    if not (ANNOTATIONS / "msvd").is_dir():
-        pytest.skip(f"MSVD's annotation files are not in {ANNOTATIONS / 'msvd'}")
+    real_annotations("msvd")  # or the test is skipped
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
     for name in VARIABLES:
@@ -52,7 +49,7 @@ def here(tmp_path, monkeypatch):
 
 def make_root(root: Path, counts: dict[str, int | None]) -> None:
     """The real files, the lists cut short, and clips under the names of the lists."""
-    shutil.copytree(ANNOTATIONS / "msvd", root)
+    shutil.copytree(real_annotations("msvd"), root)
     (root / "YouTubeClips").mkdir()
     kinds = [
         draw_clip(

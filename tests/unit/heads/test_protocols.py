@@ -1,10 +1,10 @@
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from making.annotations import real_annotations
 
 from vidret.data.catalog import DATASETS
 from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
@@ -13,10 +13,7 @@ from vidret.data.synth.dataset import PROTOCOL as SYNTH_PROTOCOL
 from vidret.heads.metrics import summarize, text_to_video_ranks, video_to_text_ranks
 from vidret.heads.protocols import PROTOCOLS, find_protocol, score_protocol
 
-ANNOTATIONS = Path(
-    os.environ.get("VIDRET_ANNOTATIONS", Path(__file__).parents[4] / "shared" / "annotations")
-)
-REAL = ANNOTATIONS / "msrvtt" / "cap4video_titles_matrix.npy"
+REAL = "cap4video_titles_matrix.npy"
 
 # Texts 0 and 1 belong to video 0, text 2 to video 1, text 3 to video 2; video 3 has none.
 OWNERS = [0, 0, 1, 2]
@@ -32,9 +29,7 @@ SCORES = np.array(
 
 @pytest.fixture(scope="module")
 def real():
-    if not REAL.is_file():
-        pytest.skip(f"the matrix with known results is not at {REAL}")
-    return np.load(REAL)
+    return np.load(real_annotations("msrvtt") / REAL)
 
 
 def test_the_real_matrix_has_its_known_results(real):
@@ -69,7 +64,7 @@ def test_coarse_rounding_would_make_ties_of_the_real_matrix(real, dtype, ties):
 
 
 def test_on_the_real_matrix_blocks_of_the_file_change_nothing(real):
-    mapped = np.load(REAL, mmap_mode="r")
+    mapped = np.load(real_annotations("msrvtt") / REAL, mmap_mode="r")
     for by in ("group", "caption"):
         whole = summarize(video_to_text_ranks(real, range(1000), by))
         for memory in (2**14, 2**20, 2**26):
