@@ -9,7 +9,7 @@ from typing import Any
 from vidret.data.cache import FeatureCache, newest_cache
 from vidret.data.errors import VidretError
 from vidret.extract.encoders import pick_device
-from vidret.pipelines.config.settings import AblateConfig
+from vidret.pipelines.config.fitting import AblateConfig
 from vidret.pipelines.display.progress import OnProgress, Progress
 from vidret.pipelines.evaluate import Scores, Setting, describe_setting, score_split
 from vidret.pipelines.training.fitting import (

@@ -21,11 +21,11 @@ import click
 
 from vidret.data.errors import VidretError
 from vidret.extract.backends import installed
+from vidret.pipelines.config.fitting import AblateConfig, FinetuneConfig, TrainConfig
 from vidret.pipelines.config.options import Session, resolve_here, session_options, settings
 from vidret.pipelines.config.resolve import did_you_mean, unknown_variables
 from vidret.pipelines.config.settings import (
     CONFIGS,
-    AblateConfig,
     CacheConfig,
     CacheExportConfig,
     CacheGcConfig,
@@ -34,10 +34,8 @@ from vidret.pipelines.config.settings import (
     DemoConfig,
     EvaluateConfig,
     ExtractConfig,
-    FinetuneConfig,
     ProbeConfig,
     SearchConfig,
-    TrainConfig,
     WeightsConfig,
 )
 from vidret.pipelines.program import INTERRUPTED

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from vidret.data.cache import FeatureCache
 from vidret.pipelines.ablate import run_ablate
-from vidret.pipelines.config.settings import AblateConfig, DemoConfig, ExtractConfig, SearchConfig
+from vidret.pipelines.config.fitting import AblateConfig
+from vidret.pipelines.config.settings import DemoConfig, ExtractConfig, SearchConfig
 from vidret.pipelines.display.progress import OnProgress, progress_display
 from vidret.pipelines.display.render import render_ablate, render_extract, render_search
 from vidret.pipelines.display.tables import Rendered, show

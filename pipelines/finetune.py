@@ -9,7 +9,8 @@ from vidret.data.cache import FeatureCache
 from vidret.data.errors import MismatchError, VidretError
 from vidret.data.fingerprint import require_fingerprint
 from vidret.extract.weights.files import hash_file
-from vidret.pipelines.config.settings import ExtractConfig, FinetuneConfig
+from vidret.pipelines.config.fitting import FinetuneConfig
+from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.display.progress import OnProgress, Progress
 from vidret.pipelines.extraction.again import dataset_options
 from vidret.pipelines.training.fitting import best_epoch, load_features, selection_of

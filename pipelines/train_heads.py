@@ -9,7 +9,7 @@ from vidret.data.cache import FeatureCache, newest_cache
 from vidret.data.errors import ConfigError, MismatchError, VidretError
 from vidret.data.fingerprint import require_fingerprint
 from vidret.extract.encoders import pick_device
-from vidret.pipelines.config.settings import TrainConfig
+from vidret.pipelines.config.fitting import TrainConfig
 from vidret.pipelines.display.progress import OnProgress, Progress
 from vidret.pipelines.training.fitting import (
     best_epoch,

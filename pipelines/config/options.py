@@ -10,8 +10,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import click
 
 from vidret.extract.backends import quiet_home
+from vidret.pipelines.config.declaring import Config, option_of, variable_of
 from vidret.pipelines.config.resolve import find_user_file, resolve
-from vidret.pipelines.config.settings import Config, option_of, variable_of
 
 C = TypeVar("C", bound=Config)
 Body = TypeVar("Body", bound=Callable[..., Any])

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from vidret.data.errors import ConfigError
-from vidret.pipelines.config.settings import CONFIGS, Config, named_settings, option_of, variable_of
+from vidret.pipelines.config.declaring import Config, named_settings, option_of, variable_of
+from vidret.pipelines.config.settings import CONFIGS
 
 C = TypeVar("C", bound=Config)
 

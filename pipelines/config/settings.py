@@ -3,14 +3,22 @@
 # ruff: noqa: RUF009 - setting() is dataclasses.field with more metadata
 
 import re
-from collections.abc import Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast, get_args
+from typing import ClassVar, Literal, cast, get_args
 
 from vidret.data.errors import ConfigError
+from vidret.pipelines.config.declaring import (
+    DEVICES,
+    Config,
+    ReportConfig,
+    check_device,
+    check_list,
+    require,
+    setting,
+)
+from vidret.pipelines.config.fitting import AblateConfig, FinetuneConfig, TrainConfig
 
-DEVICES = "auto|cpu|cuda|cuda:N"
 TINY = "tiny"
 SYNTH = "synth"
 BUNDLED = (SYNTH, "synth-mini")  # datasets that the tiny encoders know
@@ -20,71 +28,8 @@ REAL_AUDIO = "Cnn14"
 DECODERS = ("av", "ffmpeg", "torchcodec", "nvdec")
 PIXELS = "pixels"
 MOST_FPS = 60
-ENCODERS = ("visual", "text", "audio")  # CLIP's two towers and the sound network
-WordWeightScale = Literal["literal", "sqrt_c", "learnable"]
 Competition = Literal["group", "caption"]
 COMPETITIONS: tuple[str, ...] = get_args(Competition)  # of a video's captions in video to text
-
-
-def setting(
-    default: Any = MISSING,  # noqa: ANN401 - a default has the type of its field
-    *,
-    help: str,  # noqa: A002 - click's own word for it
-    choices: tuple[str, ...] = (),
-    metavar: str = "",
-    env: str = "",
-    shared: bool = False,
-    argument: bool = False,
-) -> Any:  # noqa: ANN401 - stands where a value of the field's type is expected
-    """A dataclass field that knows how it is set and explained.
-
-    Args:
-        default: the built-in value; without one the setting has to be given.
-        help: one line for `--help`.
-        choices: the words allowed; empty when any value of the type will do.
-        metavar: how `--help` draws a value; empty goes by the type.
-        env: the variable that sets it, where that is not `VIDRET_<TABLE>_<FIELD>`.
-        shared: one value for all commands: `VIDRET_<FIELD>`, and above the tables of a file.
-        argument: stands on the command line without a name, and nowhere else.
-    """
-    metadata = {
-        "help": help,
-        "choices": choices,
-        "metavar": metavar,
-        "env": env,
-        "shared": shared,
-        "argument": argument,
-    }
-    return field(default=default, metadata=metadata)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """What every command knows; `table` is the command's table in a file of settings."""
-
-    table: ClassVar[str] = ""
-
-    work: Path = setting(
-        Path("vidret-work"), help="Folder that holds caches, runs and indexes.", shared=True
-    )
-    offline: bool = setting(
-        default=False,
-        help="Never use the network, not even for weights named by a tag.",
-        shared=True,
-    )
-
-    def __post_init__(self) -> None:
-        for one in fields(self):
-            _check_choice(one, getattr(self, one.name))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportConfig(Config):
-    """Settings of a command that ends in a report."""
-
-    json: bool = setting(
-        default=False, help="Print the report as JSON instead of tables.", shared=True
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,151 +160,6 @@ class ExtractConfig(ReportConfig):
     def failures_allowed(self, total: int) -> int:
         """How many of `total` videos may fail before the run counts as failed."""
         return _share_of(total, "allow_failures", self.allow_failures)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitConfig(ReportConfig):
-    """Settings of a fit, whether one head is trained or many."""
-
-    cache: Path | None = setting(None, help="Cache to train on; unset takes the newest.")
-    epochs: int = setting(6, help="Epochs of the video and text heads.")
-    audio_epochs: int = setting(5, help="Epochs of the sound head, the rest frozen.")
-    batch_size: int = setting(32, help="Captions in one batch.")
-    lr: float = setting(1e-3, help="Learning rate of the video and text heads.")
-    audio_lr: float = setting(3e-3, help="Learning rate of the sound head.")
-    weight_decay: float = setting(0.01, help="Weight decay of AdamW.")
-    dropout: float = setting(0.3, help="Dropout inside the heads.")
-    hidden: int | None = setting(
-        None, help="Width of the feed-forward layers; unset fits the cache."
-    )
-    word_weight_scale: WordWeightScale = setting(
-        "literal",
-        help="Scale of the softmax over words (equation 7).",
-        choices=get_args(WordWeightScale),
-    )
-    select_on: str = setting("val", help="Split that picks the epoch; test marks the table oracle.")
-    device: str = setting("auto", help="Where to train.", metavar=DEVICES, shared=True)
-
-    def __post_init__(self) -> None:
-        Config.__post_init__(self)
-        require(self.epochs >= 0, f"epochs is {self.epochs}: give 0 or more")
-        require(self.audio_epochs >= 0, f"audio_epochs is {self.audio_epochs}: give 0 or more")
-        require(
-            self.batch_size >= 2,
-            f"batch_size is {self.batch_size}: in-batch negatives need 2 or more",
-        )
-        require(self.lr > 0, f"lr is {self.lr}: a learning rate is above 0")
-        require(self.audio_lr > 0, f"audio_lr is {self.audio_lr}: a learning rate is above 0")
-        require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}: give 0 or more")
-        require(
-            0 <= self.dropout < 1, f"dropout is {self.dropout}: give 0 or more, and less than 1"
-        )
-        require(self.hidden is None or self.hidden >= 1, f"hidden is {self.hidden}: give 1 or more")
-        check_device(self.device)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainConfig(FitConfig):
-    """Settings of `vidret train-heads`."""
-
-    table: ClassVar[str] = "train-heads"
-
-    head: str | None = setting(
-        None, help="Head to train; unset takes mgfi+cmfi, or mgfi where there is no sound."
-    )
-    seed: int = setting(0, help="Seed of weights, batches and dropout.")
-    resume: str | None = setting(None, help="Name of a run to continue.")
-    name: str | None = setting(None, help="Name of the new run; unset makes one.")
-
-    def __post_init__(self) -> None:
-        FitConfig.__post_init__(self)
-        require(
-            self.resume is None or self.name is None,
-            f"resume is {self.resume} and name is {self.name}: a run that continues keeps its name",
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinetuneConfig(ReportConfig):
-    """Settings of `vidret finetune`; the head and its shape are those of the run it starts from."""
-
-    table: ClassVar[str] = "finetune"
-
-    init: str | None = setting(
-        None, help="Run to start from; unset takes the newest that is not fine-tuned itself."
-    )
-    e2e: bool = setting(
-        default=False, help="Train the encoders too, from the videos themselves (end to end)."
-    )
-    unfreeze: tuple[str, ...] = setting(
-        ("all",),
-        help=f"Encoders that --e2e trains: all, none, or some of {', '.join(ENCODERS)}.",
-    )
-    epochs: int = setting(5, help="Epochs of CLIP and the video head.")
-    audio_epochs: int = setting(5, help="Epochs of the sound network and head, the rest frozen.")
-    batch_size: int = setting(32, help="Captions in one batch.")
-    lr: float = setting(1e-4, help="Learning rate of the heads.")
-    lr_clip: float = setting(1e-6, help="Learning rate of CLIP's towers.")
-    lr_audio: float = setting(5e-5, help="Learning rate of the sound network.")
-    weight_decay: float = setting(0.01, help="Weight decay of AdamW.")
-    select_on: str | None = setting(
-        None, help="Split that picks the epoch; unset takes that of the run it starts from."
-    )
-    seed: int | None = setting(
-        None, help="Seed of batches and dropout; unset takes that of the run it starts from."
-    )
-    pixel_memory: int = setting(
-        4096, help="MiB for decoded frames and sound; what does not fit is decoded every time."
-    )
-    device: str = setting("auto", help="Where to train.", metavar=DEVICES, shared=True)
-    resume: str | None = setting(None, help="Name of a fine-tuning to continue.")
-    name: str | None = setting(None, help="Name of the new run; unset makes one.")
-
-    def __post_init__(self) -> None:
-        Config.__post_init__(self)
-        check_unfreeze(self.unfreeze, e2e=self.e2e)
-        require(self.epochs >= 0, f"epochs is {self.epochs}: give 0 or more")
-        require(self.audio_epochs >= 0, f"audio_epochs is {self.audio_epochs}: give 0 or more")
-        require(
-            self.batch_size >= 2,
-            f"batch_size is {self.batch_size}: in-batch negatives need 2 or more",
-        )
-        for name in ("lr", "lr_clip", "lr_audio"):
-            rate = getattr(self, name)
-            require(rate > 0, f"{name} is {rate}: a learning rate is above 0")
-        require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}: give 0 or more")
-        require(self.pixel_memory >= 0, f"pixel_memory is {self.pixel_memory}: give 0 or more")
-        require(
-            self.resume is None or (self.name is None and self.init is None),
-            f"resume is {self.resume}: a run that continues keeps its name and its start, "
-            "so leave out --name and --init",
-        )
-        check_device(self.device)
-
-    @property
-    def unfrozen(self) -> tuple[str, ...]:
-        """The encoders that learn, in the order in which they are listed."""
-        if not self.e2e:
-            return ()
-        return tuple(one for one in ENCODERS if one in self.unfreeze or "all" in self.unfreeze)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AblateConfig(FitConfig):
-    """Settings of `vidret ablate`."""
-
-    table: ClassVar[str] = "ablate"
-
-    heads: tuple[str, ...] | None = setting(
-        None, help="Rows of the table; unset takes the paper's, with sound where there is some."
-    )
-    seeds: tuple[int, ...] = setting((0, 1, 2), help="Seeds each row is trained with.")
-
-    def __post_init__(self) -> None:
-        FitConfig.__post_init__(self)
-        if self.heads is not None:
-            check_list("heads", self.heads)
-        check_list("seeds", self.seeds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -597,45 +397,6 @@ CONFIGS: dict[str, type[Config]] = {
 }
 
 
-def named_settings(config_class: type[Config]) -> list[Field[Any]]:
-    """The settings that have a name everywhere: option, variable and key."""
-    return [one for one in fields(config_class) if not one.metadata["argument"]]
-
-
-def required_arguments(config_class: type[Config]) -> list[str]:
-    """What only a command line can give, and must."""
-    return [one.name for one in fields(config_class) if one.default is MISSING]
-
-
-def option_of(name: str) -> str:
-    """The option of a setting: `batch_size` is `--batch-size`."""
-    return "--" + name.replace("_", "-")
-
-
-def variable_of(config_class: type[Config], one: Field[Any]) -> str:
-    """The environment variable of a setting."""
-    if one.metadata["env"]:
-        return str(one.metadata["env"])
-    words = (
-        ["VIDRET", one.name] if one.metadata["shared"] else ["VIDRET", config_class.table, one.name]
-    )
-    return "_".join(words).upper().replace("-", "_")
-
-
-def require(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - reads like assert
-    """Raise a ConfigError that says `otherwise` unless the condition holds."""
-    if not holds:
-        raise ConfigError(otherwise)
-
-
-def check_device(device: str) -> None:
-    """Refuse a word that names no device; whether the device is there is seen when it is used."""
-    require(
-        re.fullmatch(r"auto|cpu|cuda(:\d+)?", device) is not None,
-        f"device is {device!r}: give auto, cpu, cuda or cuda:N",
-    )
-
-
 def check_sampling(policy: str) -> None:
     """Refuse what is no way to choose frames."""
     rate = re.fullmatch(r"fps:(\d+(?:\.\d+)?)", policy)
@@ -643,27 +404,6 @@ def check_sampling(policy: str) -> None:
         policy == "uniform" or (rate is not None and 0 < float(rate[1]) <= MOST_FPS),
         f"sampling is {policy!r}: give uniform, or fps:N with N up to {MOST_FPS}",
     )
-
-
-def check_unfreeze(unfreeze: tuple[str, ...], *, e2e: bool) -> None:
-    """Refuse words that name no encoder, and a choice of encoders where none learns."""
-    check_list("unfreeze", unfreeze)
-    alone = len(unfreeze) == 1 and unfreeze[0] in ("all", "none")
-    require(
-        alone or set(unfreeze) <= set(ENCODERS),
-        f"unfreeze is {','.join(unfreeze)}: give all, none, or some of {', '.join(ENCODERS)}",
-    )
-    require(
-        e2e or unfreeze == ("all",),
-        f"unfreeze is {','.join(unfreeze)}, but only the heads learn here: add --e2e",
-    )
-
-
-def check_list(name: str, values: Sequence[object]) -> None:
-    """Refuse a list that is empty or says something twice."""
-    require(bool(values), f"{name} is empty: name one or more")
-    twins = [value for value in values if values.count(value) > 1]
-    require(not twins, f"{name} has {twins[:1]} more than once: name each one once")
 
 
 def _share_of(total: int, name: str, given: int | str) -> int:
@@ -683,15 +423,3 @@ def _with_home(spec: str | None) -> str | None:
         return spec
     name, _, place = spec.partition("@")
     return f"{name}@{Path(place).expanduser()}"
-
-
-def _check_choice(one: Field[Any], value: object) -> None:
-    choices = one.metadata["choices"]
-    require(
-        not choices or value in (one.default, *choices),
-        f"{one.name} is {value!r}: give {_either(choices)}",
-    )
-
-
-def _either(words: tuple[str, ...]) -> str:
-    return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)

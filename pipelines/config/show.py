@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vidret.pipelines.config.declaring import Config, named_settings, required_arguments
 from vidret.pipelines.config.resolve import (
     SettingsFile,
     dataset_roots,
@@ -16,7 +17,7 @@ from vidret.pipelines.config.resolve import (
     settle,
     unknown_variables,
 )
-from vidret.pipelines.config.settings import CONFIGS, Config, named_settings, required_arguments
+from vidret.pipelines.config.settings import CONFIGS
 
 
 def settings_text(

@@ -19,7 +19,7 @@ from vidret.pipelines.cache import (
     CacheGcReport,
     CacheInfoReport,
 )
-from vidret.pipelines.config.settings import Config
+from vidret.pipelines.config.declaring import Config
 from vidret.pipelines.display.progress import clock_text
 from vidret.pipelines.display.ranked import DIRECTIONS, competition_sentence, ranks_table
 from vidret.pipelines.display.tables import Rendered, Table, mean_std

@@ -13,7 +13,7 @@ from vidret.data.errors import MissingError
 from vidret.data.features import HELD_OUT, SplitFeatures
 from vidret.data.samples import AudioState
 from vidret.data.words import counted
-from vidret.pipelines.config.settings import FitConfig
+from vidret.pipelines.config.fitting import FitConfig
 from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT, Fit, OnEpoch, Split, Stage, fit_stage
 from vidret.pipelines.training.runs import (
     FIT_SETTINGS,

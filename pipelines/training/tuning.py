@@ -23,7 +23,7 @@ from vidret.extract.panns import load_sound
 from vidret.extract.weights.files import hash_file, picture_metadata
 from vidret.heads.loss import info_nce
 from vidret.heads.retriever import Retriever
-from vidret.pipelines.config.settings import FinetuneConfig
+from vidret.pipelines.config.fitting import FinetuneConfig
 from vidret.pipelines.training.fitting import as_split, best_epoch, stages_of
 from vidret.pipelines.training.footage import Footage
 from vidret.pipelines.training.live import (

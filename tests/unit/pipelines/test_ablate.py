@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 
 from vidret.data.errors import ConfigError, MissingError
 from vidret.pipelines.ablate import TABLE_1, AblateReport, Row, run_ablate
-from vidret.pipelines.config.settings import AblateConfig, EvaluateConfig
+from vidret.pipelines.config.fitting import AblateConfig
+from vidret.pipelines.config.settings import EvaluateConfig
 from vidret.pipelines.evaluate import run_evaluate
 from vidret.pipelines.training.runs import WEIGHTS, read_run
 

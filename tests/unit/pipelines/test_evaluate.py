@@ -18,7 +18,8 @@ from vidret.data.errors import (
     MissingError,
 )
 from vidret.heads.catalog import build_retriever
-from vidret.pipelines.config.settings import EvaluateConfig, TrainConfig
+from vidret.pipelines.config.fitting import TrainConfig
+from vidret.pipelines.config.settings import EvaluateConfig
 from vidret.pipelines.evaluate import require_same_features, run_evaluate, score_split
 from vidret.pipelines.train_heads import run_train
 from vidret.pipelines.training.loop import Split

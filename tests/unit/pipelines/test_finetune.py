@@ -13,7 +13,8 @@ from vidret.data.errors import ConfigError, DamagedError, MismatchError, Missing
 from vidret.extract.clip import load_clip
 from vidret.extract.panns import load_sound
 from vidret.extract.weights.files import hash_file
-from vidret.pipelines.config.settings import EvaluateConfig, FinetuneConfig, TrainConfig
+from vidret.pipelines.config.fitting import FinetuneConfig, TrainConfig
+from vidret.pipelines.config.settings import EvaluateConfig
 from vidret.pipelines.display.render import render_finetune
 from vidret.pipelines.evaluate import run_evaluate
 from vidret.pipelines.extraction.again import dataset_options

@@ -13,7 +13,8 @@ from making.searchable import SECONDS, SENTENCES, encode_query, write_searchable
 from vidret.data.batches import Texts
 from vidret.data.cache import FeatureCache
 from vidret.data.errors import ConfigError, MismatchError, MissingError
-from vidret.pipelines.config.settings import SearchConfig, TrainConfig
+from vidret.pipelines.config.fitting import TrainConfig
+from vidret.pipelines.config.settings import SearchConfig
 from vidret.pipelines.display.render import render_search
 from vidret.pipelines.display.tables import show
 from vidret.pipelines.search import run_search, span_of_moment

@@ -13,7 +13,7 @@ from vidret.data.cache import FeatureCache
 from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
 from vidret.data.manifest import read_manifest, write_manifest
 from vidret.data.storage.hdf5 import read_shard_entry
-from vidret.pipelines.config.settings import TrainConfig
+from vidret.pipelines.config.fitting import TrainConfig
 from vidret.pipelines.train_heads import run_train
 from vidret.pipelines.training.fitting import best_epoch, stages_of
 from vidret.pipelines.training.runs import RUN, STATE, WEIGHTS, read_run, write_run

@@ -7,15 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from vidret.data.errors import ConfigError
+from vidret.pipelines.config.declaring import option_of, variable_of
+from vidret.pipelines.config.fitting import AblateConfig
 from vidret.pipelines.config.options import Session, default_text, session_options, settings
-from vidret.pipelines.config.settings import (
-    CONFIGS,
-    AblateConfig,
-    ExtractConfig,
-    SearchConfig,
-    option_of,
-    variable_of,
-)
+from vidret.pipelines.config.settings import CONFIGS, ExtractConfig, SearchConfig
 
 
 @pytest.fixture(autouse=True)

@@ -3,15 +3,9 @@ from pathlib import Path
 import pytest
 
 from vidret.data.errors import ConfigError
+from vidret.pipelines.config.fitting import AblateConfig, TrainConfig
 from vidret.pipelines.config.resolve import did_you_mean, resolve, unknown_variables
-from vidret.pipelines.config.settings import (
-    AblateConfig,
-    DemoConfig,
-    EvaluateConfig,
-    ExtractConfig,
-    SearchConfig,
-    TrainConfig,
-)
+from vidret.pipelines.config.settings import DemoConfig, EvaluateConfig, ExtractConfig, SearchConfig
 
 
 @pytest.fixture

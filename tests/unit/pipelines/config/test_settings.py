@@ -4,19 +4,20 @@ from pathlib import Path
 import pytest
 
 from vidret.data.errors import ConfigError
-from vidret.pipelines.config.settings import (
-    CONFIGS,
-    SYNTH_CLIPS,
-    AblateConfig,
-    DemoConfig,
-    EvaluateConfig,
-    ExtractConfig,
-    SearchConfig,
-    TrainConfig,
+from vidret.pipelines.config.declaring import (
     named_settings,
     option_of,
     required_arguments,
     variable_of,
+)
+from vidret.pipelines.config.fitting import AblateConfig, TrainConfig
+from vidret.pipelines.config.settings import (
+    CONFIGS,
+    SYNTH_CLIPS,
+    DemoConfig,
+    EvaluateConfig,
+    ExtractConfig,
+    SearchConfig,
 )
 
 BAD = [
