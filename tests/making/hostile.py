@@ -35,6 +35,7 @@ FPS = 25
 FRAMES, SECONDS, SIZE = 50, 2.0, (96, 64)
 KEPT = [n for n in range(FRAMES) if n < 9 or n % 3 == 0 or n % 7 == 0]  # by `thin_clip`
 GOP = 12
+NEAR = 0.12  # of a file's length
 OK, SILENT, NO_STREAM = AudioState.OK, AudioState.SILENT, AudioState.NO_STREAM
 
 X264 = ("-c:v", "libx264", "-preset", "veryfast", "-threads", "1")
@@ -200,8 +201,21 @@ def altered_packets(kind: str, alter: Callable[[bytes], bytes], every: int, *opt
 
 
 def cut_to(share: float, *options: str) -> Make:
-    """The beginning of the base clip, as when a copy breaks off."""
-    return altered(lambda whole: whole[: round(len(whole) * share)], *options)
+    """The beginning of the base clip, as when a copy breaks off: amid the largest picture nearby.
+
+    FFmpeg's AAC does not always come out the same, so a plain share of the bytes would at times
+    lie between two pictures, where nothing is broken.
+    """
+
+    def make(clips: Path, path: Path) -> None:
+        convert_clip(clips / "base.mp4", path, *(options or COPY))
+        whole = path.read_bytes()
+        with av.open(str(path)) as container:
+            packets = [(one.size, one.pos) for one in container.demux(video=0) if one.size]
+        size, pos = max(one for one in packets if abs(one[1] / len(whole) - share) < NEAR)
+        path.write_bytes(whole[: pos + size // 2])
+
+    return make
 
 
 def noise(length: int) -> bytes:
