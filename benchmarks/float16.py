@@ -25,7 +25,8 @@ from vidret.extract.encoders import Encoders, load_encoders
 from vidret.extract.task import encode_captions
 from vidret.heads.catalog import build_retriever
 from vidret.heads.metrics import text_to_video_ranks
-from vidret.heads.retriever import Retriever, score_in_blocks
+from vidret.heads.retriever import Retriever
+from vidret.heads.scoring import score_in_blocks
 from vidret.pipelines.config.fitting import TrainConfig
 from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.extract import run_extract

@@ -14,7 +14,14 @@ from pathlib import Path
 from report import BUILD, ROOT
 
 USUAL = ("decode", "extract", "memory", "float16", "annotations")
-OTHERS = ("gpu", "scheduler", "ranks", "score")  # a GPU, or their time, not every time
+OTHERS = (
+    "gpu",
+    "scheduler",
+    "ranks",
+    "score",
+    "precision",
+    "train",
+)  # a GPU, or their time, not every time
 PAGE = ROOT / "docs" / "benchmarks.md"
 REQUIREMENTS = ROOT / "benchmarks" / "requirements.txt"
 CONTENDERS = BUILD / "contenders"

@@ -1,4 +1,4 @@
-"""Cached features in, padded float32 tensors and masks out."""
+"""Cached features in, float32 tensors and masks out: a split packed, a batch padded."""
 
 from dataclasses import dataclass
 
@@ -18,6 +18,11 @@ class Texts:
     def __len__(self) -> int:
         return len(self.sentence)
 
+    @property
+    def lengths(self) -> Int[Tensor, " text"]:
+        """How many words each caption has."""
+        return self.word_mask.sum(-1)
+
     def __getitem__(self, rows: slice | Int[Tensor, " row"]) -> "Texts":
         """Some of the captions, with no more padding than they need."""
         mask = self.word_mask[rows]
@@ -35,6 +40,53 @@ class Texts:
             words=self.words.to(device),
             word_mask=self.word_mask.to(device),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedTexts:
+    """Any number of captions without padding; some rows of it are a batch of `Texts`.
+
+    Args:
+        sentence: one row a caption.
+        values: the words of all captions, one caption behind the other.
+        offsets: caption `n` has the words `offsets[n]` to `offsets[n + 1]`.
+    """
+
+    sentence: Float[Tensor, "text dim"]
+    values: Float[Tensor, "token dim"]
+    offsets: Int[Tensor, " bound"]
+
+    def __len__(self) -> int:
+        return len(self.sentence)
+
+    @property
+    def lengths(self) -> Int[Tensor, " text"]:
+        """How many words each caption has."""
+        return self.offsets.diff()
+
+    def __getitem__(self, rows: slice | Int[Tensor, " row"]) -> Texts:
+        """Some of the captions as a batch, padded to the longest of them."""
+        lengths = self.lengths[rows]
+        longest = max(1, int(lengths.max())) if len(lengths) else 1
+        places = torch.arange(longest, device=lengths.device)
+        mask = places < lengths[:, None]
+        sources = (self.offsets[:-1][rows, None] + places).where(mask, 0)
+        if len(self.values):
+            words = self.values[sources]
+        else:  # then there is no row that padding could show
+            words = self.values.new_zeros(*mask.shape, self.values.shape[-1])
+        return Texts(sentence=self.sentence[rows], words=words, word_mask=mask)
+
+    def to(self, device: torch.device | str) -> "PackedTexts":
+        """The same captions on another device."""
+        return PackedTexts(
+            sentence=self.sentence.to(device),
+            values=self.values.to(device),
+            offsets=self.offsets.to(device),
+        )
+
+
+AnyTexts = Texts | PackedTexts  # what scoring takes: `texts[rows]`, `.sentence`, `.lengths`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

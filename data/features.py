@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from vidret.data.errors import DamagedError
+from vidret.data.errors import ConfigError, DamagedError
 from vidret.data.fingerprint import Fingerprint
 from vidret.data.manifest import Removed
 from vidret.data.samples import AudioState
@@ -46,8 +46,9 @@ class DenseRows:
 class SplitFeatures:
     """One split of a cache: a row a video, a row a caption, words ragged.
 
-    `frames`, `sentence` and `words` are as they were stored. `videos_tensors` and `texts_tensors`
-    give what the heads take, whether the cache was made before or behind the last projections.
+    `frames`, `sentence` and `words` are as they were stored. `videos_tensors`, `texts_tensors` and
+    their like give what the heads take, whether the cache was made before or behind the last
+    projections.
 
     Args:
         folder: the cache that they come from.
@@ -114,18 +115,46 @@ class SplitFeatures:
         Raises:
             DamagedError: a feature is not finite.
         """
+        from vidret.data.batches import Texts, pad_words
+
+        packed = self.packed_texts(rows)
+        words, mask = pad_words(packed.values, packed.offsets)
+        return Texts(sentence=packed.sentence, words=words, word_mask=mask)
+
+    def packed_texts(
+        self, rows: NDArray[np.int64] | None = None
+    ) -> "vidret.data.batches.PackedTexts":
+        """Some captions, or all of them, in float32 and without padding.
+
+        Raises:
+            DamagedError: a feature is not finite.
+        """
         import torch
 
-        from vidret.data.batches import Texts, pad_words
+        from vidret.data.batches import PackedTexts
 
         rows = np.arange(len(self.caption_ids)) if rows is None else rows
         ids = [self.caption_ids[row] for row in rows]
         word_rows, offsets = ragged_rows(self.word_offsets, rows)
         owners = np.repeat(np.arange(len(rows)), np.diff(offsets))
         values = self._projected(self._tensor(self.words[word_rows], ids, owners), "text")
-        words, mask = pad_words(values, torch.from_numpy(offsets))
         sentence = self._projected(self._tensor(self.sentence[rows], ids), "text")
-        return Texts(sentence=sentence, words=words, word_mask=mask)
+        return PackedTexts(sentence=sentence, values=values, offsets=torch.from_numpy(offsets))
+
+    def dense_tensor(self) -> "torch.Tensor":
+        """All frames of the fixed rate in float32, row by row as in `dense`.
+
+        Raises:
+            ConfigError: there are none.
+            DamagedError: a feature is not finite.
+        """
+        if self.dense is None:
+            raise ConfigError(
+                f"{self.folder} holds no frames beyond those that stand for each video: "
+                "extract with --sampling fps:1, or leave out --jitter"
+            )
+        owners = np.repeat(np.arange(len(self.video_ids)), np.diff(self.dense.offsets))
+        return self._projected(self._tensor(self.dense.values[:], self.video_ids, owners), "visual")
 
     def _projected(self, values: "torch.Tensor", side: Side) -> "torch.Tensor":
         return values if self.projections is None else project(values, self.projections, side)

@@ -10,47 +10,39 @@ import torch
 from vidret.data.errors import ConfigError
 from vidret.heads.cmfi import CMFI
 from vidret.heads.mean import MeanPooling
-from vidret.heads.mgfi import MGFI, WordWeightScale
+from vidret.heads.mgfi import MGFI
+from vidret.heads.options import DEFAULT_OPTIONS, HeadOptions
 from vidret.heads.retriever import Retriever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeadSettings:
-    """What a head is built from; see `MGFI`, `CMFI` and `Retriever` for the meaning."""
+class Sizes:
+    """What the features say of a head."""
 
     dim: int
     audio_dim: int
     logit_scale: float
-    dropout: float
-    hidden: int | None
-    word_weight_scale: WordWeightScale
 
 
-def build_mean(settings: HeadSettings, *, sound: bool = False) -> Retriever:
+def build_mean(sizes: Sizes, options: HeadOptions, *, sound: bool = False) -> Retriever:
     """The row "base" of Table 1."""
-    return _with_sound(MeanPooling(), settings, sound=sound)
+    return _with_sound(MeanPooling(), sizes, options, sound=sound)
 
 
 def build_mgfi(
-    settings: HeadSettings,
+    sizes: Sizes,
+    options: HeadOptions,
     *,
     sentence_frame: bool = False,
     word_frame: bool = False,
     sound: bool = False,
 ) -> Retriever:
     """The rows "s-f", "w-f" and "a-s" of Table 1, or the control without any."""
-    head = MGFI(
-        settings.dim,
-        sentence_frame=sentence_frame,
-        word_frame=word_frame,
-        hidden=settings.hidden,
-        dropout=settings.dropout,
-        word_weight_scale=settings.word_weight_scale,
-    )
-    return _with_sound(head, settings, sound=sound)
+    head = MGFI(sizes.dim, sentence_frame=sentence_frame, word_frame=word_frame, options=options)
+    return _with_sound(head, sizes, options, sound=sound)
 
 
-HEADS: dict[str, Callable[[HeadSettings], Retriever]] = {
+HEADS: dict[str, Callable[[Sizes, HeadOptions], Retriever]] = {
     "mean": build_mean,
     "mean-ff": build_mgfi,
     "s-f": partial(build_mgfi, sentence_frame=True),
@@ -75,34 +67,27 @@ def build_retriever(
     dim: int,
     audio_dim: int,
     logit_scale: float,
-    dropout: float = 0.3,
-    hidden: int | None = None,
-    word_weight_scale: WordWeightScale = "literal",
+    options: HeadOptions = DEFAULT_OPTIONS,
     seed: int = 0,
 ) -> Retriever:
     """Build a head by name; the same seed gives the same weights, and no other draw is disturbed.
 
     Raises:
-        ConfigError: there is no head of that name.
+        ConfigError: there is no head of that name, or an option is none of its choices.
     """
     if name not in HEADS:
         raise ConfigError(_unknown(name))
-    settings = HeadSettings(
-        dim=dim,
-        audio_dim=audio_dim,
-        logit_scale=logit_scale,
-        dropout=dropout,
-        hidden=hidden,
-        word_weight_scale=word_weight_scale,
-    )
+    sizes = Sizes(dim=dim, audio_dim=audio_dim, logit_scale=logit_scale)
     with torch.random.fork_rng(devices=[]):  # the CPU's draws alone: weights are made there
         torch.default_generator.manual_seed(seed)
-        return HEADS[name](settings)
+        return HEADS[name](sizes, options)
 
 
-def _with_sound(head: MeanPooling | MGFI, settings: HeadSettings, *, sound: bool) -> Retriever:
-    audio_head = CMFI(settings.audio_dim, settings.dim) if sound else None
-    return Retriever(head, audio_head, logit_scale=settings.logit_scale)
+def _with_sound(
+    head: MeanPooling | MGFI, sizes: Sizes, options: HeadOptions, *, sound: bool
+) -> Retriever:
+    audio_head = CMFI(sizes.audio_dim, sizes.dim, missing=options.missing_audio) if sound else None
+    return Retriever(head, audio_head, logit_scale=sizes.logit_scale)
 
 
 def _unknown(name: str) -> str:

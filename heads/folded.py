@@ -1,30 +1,42 @@
 """MGFI for scoring alone: the same similarity, with nothing as wide as C left for each pair.
 
 `heads/mgfi.py` already moves FF's first layer to the side of the videos. Here follows what only
-holds when nothing is to be learned. With `w` the mean weights of a pair, `H` the mean hidden layer,
-`W` and `b` FF's second layer, and `x` the sentence, equations 3, 8, 9 and 10 ask for
+holds when nothing is to be learned. With `w` the mean weights of a pair, `H` the hidden layer that
+is left of both branches, `W` and `b` FF's second layer, and `x` the sentence, equations 3, 8, 9 and
+10 ask for
 
     o = w U + H W + b        s = o x / |o|
 
-- `o x = w (U x) + H (W x) + b x`: the products in brackets belong to one side each.
-- `|o|^2 = w (U U^T) w + 2 w (U W^T) H + |H W|^2 + 2 w (U b) + 2 H (W b) + b b`: tables again, but
-  for `|H W|`. Of it only the length is needed, and `W W^T = R^T R` with R triangular (QR of `W^T`),
-  so `|H W| = |H R^T|`, and half of R are zeros.
+- `b` is one more row of `U`, and its weight is always 1. So `o = w U + H W`.
+- `o x = w (U x) + H (W x)`: the products in brackets belong to one side each.
+- `|o|^2 = w (U U^T) w + 2 w (U W^T) H + |H W|^2`: tables again, but for `|H W|`. Of it only the
+  length is needed, and `W W^T = R^T R` with R triangular (QR of `W^T`), so `|H W| = |H R^T|`, and
+  half of R are zeros.
+- Branches that share FF add their hidden layers up, and `W` takes the half of equation 9. Branches
+  with an FF each put them side by side, and `W` has the rows of both.
+- QuickGELU is `silu(1.702 x) / 1.702`: the factor goes into the tables before it and the layer
+  behind, and one pass is left.
 - Frames lie outside videos in memory, so what a softmax sums over is not the innermost axis.
+- All blocks work in the same memory: a system hands out fresh memory page by page, and slowly.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import gelu, silu
 
 from vidret.data.batches import Texts, Videos
-from vidret.heads.mgfi import MGFI
+from vidret.heads.mgfi import MGFI, VideoSide
+from vidret.heads.options import Activation
 
-COLUMNS = 8  # blocks of the triangular factor: with more there are fewer zeros and smaller products
-NARROWEST = 64
+COLUMNS = (
+    16  # blocks of the triangular factor: with more there are fewer zeros and smaller products
+)
+NARROWEST = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,16 +49,14 @@ class FoldedTexts:
         words: how many each text has, padding included; 0 where the branch is off.
         word_bias: 0 for a word and minus infinity for padding; None where there is no padding.
         sentence: at unit length.
-        second: the sentence times FF's second layer.
-        bias: the sentence times that layer's bias.
+        second: `W x`.
     """
 
     queries: Float[Tensor, "query dim"]
     words: int
     word_bias: Float[Tensor, "text word 1"] | None
     sentence: Float[Tensor, "text dim"]
-    second: Float[Tensor, "text hidden"]
-    bias: Float[Tensor, " text"]
+    second: Float[Tensor, "text left"]
 
     def __len__(self) -> int:
         return len(self.sentence)
@@ -60,40 +70,50 @@ class FoldedVideos:
         keys: frames outside videos; None where both branches are off.
         frame_bias: 0 for a frame and minus infinity for padding; None where there is no padding.
         uniform: the weight of each frame where no text decides it.
-        u: U.
+        u: U, with b as its last row.
         u_u: `U U^T`.
-        u_b: `U b`.
-        centred: the Gram matrix of `U` without its mean, for the variance inside LN.
-        hidden: FF's first layer on `U` without its mean.
-        back: `(U W^T)^T`, and `W b` behind it.
+        centred: the Gram matrix of the frames' `U` without its mean, for the variance inside LN.
+        hidden: of each branch FF's first layer on the same, with its bias as the last row.
+        back: `2 (U W^T)^T`; it and `hidden` are as coarse as the products.
     """
 
     keys: Float[Tensor, "frame video dim"] | None
     frame_bias: Float[Tensor, "frame video"] | None
     uniform: Float[Tensor, "video frame"]
-    u: Float[Tensor, "video frame dim"]
-    u_u: Float[Tensor, "video frame frame"]
-    u_b: Float[Tensor, "video frame"]
+    u: Float[Tensor, "video row dim"]
+    u_u: Float[Tensor, "video row row"]
     centred: Float[Tensor, "video frame frame"]
-    hidden: Float[Tensor, "video frame hidden"]
-    back: Float[Tensor, "video hidden frame_and_one"]
+    hidden: tuple[Float[Tensor, "video row hidden"], ...]
+    back: Float[Tensor, "video left row"]
 
     def __len__(self) -> int:
         return len(self.u)
 
 
 class FoldedMGFI:
-    """A head made ready to score; to be made anew once the head has learned more."""
+    """A head made ready to score; to be made anew once the head has learned more.
 
-    def __init__(self, head: MGFI) -> None:
-        self.head = head
-        self.second = head.second.weight.T.contiguous()
-        self.second_bias = head.second.bias
-        self.first_bias = head.norm2.bias @ head.first.weight.T + head.first.bias
-        self.eps = head.norm2.eps
+    Args:
+        head: as it is now.
+        products: what hidden layers are multiplied in; their sums stay as fine as the features.
+            The scores of equations 2 and 5 do too: a softmax that is not scaled forgives nothing.
+    """
+
+    def __init__(self, head: MGFI, products: torch.dtype | None = None) -> None:
+        self.head, self.parts = head, head.feed_forwards()
+        parts = list(self.parts.values())
+        self.shared = head.word_feed_forward is None
+        self.activate, self.scale = IN_PLACE[head.activation]
+        layers = parts[:1] if self.shared else parts
+        share = 1 / (self.scale * len(parts))
+        self.second = torch.cat([part.second.weight.T for part in layers]) * share
+        self.second_bias = torch.stack([part.second.bias for part in parts]).mean(0)
+        self.eps = head.feed_forward.norm.eps
         self.word_scale = head.word_log_scale.exp()
-        self.triangle = _triangle(self.second)
+        self.products = products or self.second.dtype
+        self.triangle = _triangle(self.second).to(self.products)
         self.step = max(NARROWEST, -(-self.triangle.shape[1] // COLUMNS))
+        self.scratch = Scratch()
 
     def prepare_texts(self, texts: Texts) -> FoldedTexts:
         """Do what depends on the texts alone."""
@@ -105,14 +125,12 @@ class FoldedMGFI:
             words = side.q_words.shape[1]
             parts.append(side.q_words.flatten(0, 1))
             word_bias = _bias_of(side.word_mask, side.sentence)
-        queries = torch.cat(parts) if parts else side.sentence[:0]
         return FoldedTexts(
-            queries=queries,
+            queries=torch.cat(parts) if parts else side.sentence[:0],
             words=words,
             word_bias=None if word_bias is None else word_bias[..., None],
             sentence=side.sentence,
             second=side.sentence @ self.second.T,
-            bias=side.sentence @ self.second_bias,
         )
 
     def prepare_videos(self, videos: Videos) -> FoldedVideos:
@@ -120,118 +138,167 @@ class FoldedMGFI:
         side = self.head.prepare_videos(videos)
         frame_bias = _bias_of(side.frame_mask, side.u)
         real = side.frame_mask.to(side.u.dtype)
-        through = side.u @ self.second.T
-        last = (self.second @ self.second_bias).expand(len(through), 1, -1)
+        u = _with_row(side.u, self.second_bias)
         return FoldedVideos(
             keys=None if side.k is None else side.k.transpose(0, 1).contiguous(),
             frame_bias=None if frame_bias is None else frame_bias.T.contiguous(),
             uniform=real / real.sum(-1, keepdim=True),
-            u=side.u,
-            u_u=side.u @ side.u.mT,
-            u_b=side.u @ self.second_bias,
+            u=u,
+            u_u=u @ u.mT,
             centred=side.gram,
-            hidden=side.hidden,
-            back=torch.cat([through, last], dim=1).mT.contiguous(),
+            hidden=self._tables(side),
+            back=2 * (u @ self.second.T).mT.contiguous().to(self.products),
         )
+
+    def floats_per_pair(self, words: int, frames: int) -> int:
+        """How many numbers scoring holds at once for a pair of a text and a video.
+
+        Word against frame: a, and one more while it is used up. The weights of both branches, the
+        layers made from them, and one block of columns of what they come to.
+        """
+        layers = len(self.parts) * self.parts[next(iter(self.parts))].first.out_features
+        return 2 * (words + 1) * frames + 8 * frames + 2 * layers + 2 * self.step + 32
+
+    def floats_per_video(self, frames: int, dim: int) -> int:
+        """How many numbers a prepared video takes."""
+        tables = len(self.second) * (1 + len(set(self.parts.values())))
+        return (frames + 1) * (2 * dim + 2 * frames + tables)
 
     def score(self, texts: FoldedTexts, videos: FoldedVideos) -> Float[Tensor, "text video"]:
         """Return equation 10 for every text and every video."""
-        weights = self._weights(texts, videos)
-        branches = len(weights) // len(texts)
-        by_video = weights.permute(2, 0, 1).contiguous()
-        hidden = self._hidden(by_video, videos)
-        mean_weights = _mean_of_branches(by_video, branches)
-        mean_hidden = _mean_of_branches(hidden, branches)
-        return self._cosine(mean_weights, mean_hidden, texts, videos).T
+        weights = [
+            self._rows(f"rows {number}", one)
+            for number, one in enumerate(self._weights(texts, videos))
+        ]
+        hidden = [self._hidden(number, rows, videos) for number, rows in enumerate(weights)]
+        left = _sum(hidden) if self.shared else torch.cat(hidden, dim=-1)
+        return self._cosine(_sum(weights).div_(len(weights)), left, texts, videos).T
+
+    def _tables(self, side: VideoSide) -> tuple[Float[Tensor, "video row hidden"], ...]:
+        """FF's first layers, the same table twice where the branches share FF."""
+        tables = {
+            part: (_with_row(side.hidden[name], part.first_bias()) * self.scale).to(self.products)
+            for name, part in self.parts.items()
+        }
+        return tuple(tables[part] for part in self.parts.values())
 
     def _weights(
         self, texts: FoldedTexts, videos: FoldedVideos
-    ) -> Float[Tensor, "branch_and_text frame video"]:
-        """Equations 2, 6 and 7: the weight of each frame, the branches one after the other."""
+    ) -> list[Float[Tensor, "text frame video"]]:
+        """Equations 2, 6 and 7: the weight of each frame in each branch."""
         num_texts = len(texts)
         if videos.keys is None:
-            return videos.uniform.T.expand(num_texts, -1, -1)
+            return [videos.uniform.T.expand(num_texts, -1, -1)]
         frames, num_videos, dim = videos.keys.shape
-        scores = texts.queries @ videos.keys.reshape(frames * num_videos, dim).T
-        scores = scores.view(-1, frames, num_videos)
+        queries, keys = texts.queries, videos.keys.view(frames * num_videos, dim)
+        room = self.scratch("scores", (len(queries), len(keys)), queries)
+        scores = torch.mm(queries, keys.T, out=room).view(-1, frames, num_videos)
         if videos.frame_bias is not None:
             scores += videos.frame_bias
-        scale, branches = 1 / math.sqrt(dim), []
+        scores *= 1 / math.sqrt(dim)
+        weights = []
         if len(scores) > num_texts * texts.words:
-            branches.append(_softmax(scores[:num_texts], scale))  # (2)
+            weights.append(scores[:num_texts].softmax(1))  # (2)
         if texts.words:
-            per_word = scores[-num_texts * texts.words :]
-            branches.append(
-                self._word_weights(
-                    per_word.view(num_texts, texts.words, frames, num_videos), texts, scale
-                )
-            )
-        return torch.cat(branches) if len(branches) > 1 else branches[0]
+            a = scores[-num_texts * texts.words :]
+            a = a.view(num_texts, texts.words, frames, num_videos)
+            weights.append(self._word_weights(a, texts, math.sqrt(dim)))
+        return weights
 
     def _word_weights(
-        self, a: Float[Tensor, "text word frame video"], texts: FoldedTexts, scale: float
+        self, a: Float[Tensor, "text word frame video"], texts: FoldedTexts, root: float
     ) -> Float[Tensor, "text frame video"]:
-        """Equations 6 and 7; `a` is used up."""
+        """Equations 6 and 7; `a` is divided by √C already, and is used up."""
         best = a.amax(2)
-        per_word = a.sub_(best[:, :, None]).mul_(scale).exp_()  # (6), not yet divided by its sum
-        best = best * self.word_scale
+        per_word = a.sub_(best[:, :, None]).exp_()  # (6), not yet divided by its sum
+        best *= self.word_scale * root
         if texts.word_bias is not None:
             best += texts.word_bias
         shares = best.softmax(1) / per_word.sum(2)  # (7), and what (6) is still to be divided by
         return per_word.mul_(shares[:, :, None]).sum(1)
 
+    def _rows(
+        self, name: str, weights: Float[Tensor, "text frame video"]
+    ) -> Float[Tensor, "video text row"]:
+        """The weights video by video, and behind them a 1 for b."""
+        num_texts, frames, num_videos = weights.shape
+        rows = self.scratch(name, (num_videos, num_texts, frames + 1), weights)
+        rows[..., :frames] = weights.permute(2, 0, 1)
+        rows[..., frames] = 1
+        return rows
+
     def _hidden(
-        self, weights: Float[Tensor, "video row frame"], videos: FoldedVideos
-    ) -> Float[Tensor, "video row hidden"]:
+        self, branch: int, rows: Float[Tensor, "video text row"], videos: FoldedVideos
+    ) -> Float[Tensor, "video text hidden"]:
         """FF's hidden layer on LN(z), equations 3 and 8."""
+        weights, divided, table = rows[..., :-1], rows.clone(), videos.hidden[branch]
         variance = ((weights @ videos.centred) * weights).sum(-1, keepdim=True)
-        factor = (variance.clamp_min_(0) + self.eps).rsqrt_()
-        bias = self.first_bias.expand(*weights.shape[:2], -1)
-        return _quick_gelu_(torch.baddbmm(bias, weights * factor, videos.hidden))
+        divided[..., :-1] *= (variance.clamp_min_(0) + self.eps).rsqrt_()
+        room = self.scratch(f"hidden {branch}", (*rows.shape[:2], table.shape[-1]), table)
+        return self.activate(torch.bmm(divided.to(table.dtype), table, out=room))
 
     def _cosine(
         self,
-        weights: Float[Tensor, "video text frame"],
-        hidden: Float[Tensor, "video text hidden"],
+        weights: Float[Tensor, "video text row"],
+        hidden: Float[Tensor, "video text left"],
         texts: FoldedTexts,
         videos: FoldedVideos,
     ) -> Float[Tensor, "video text"]:
-        frames = weights.shape[-1]
-        from_hidden = hidden @ videos.back  # H (U W^T)^T, and H (W b)
-        inner = weights @ videos.u_u
-        inner += 2 * (from_hidden[..., :frames] + videos.u_b[:, None])
+        inner = (weights @ videos.u_u).add_(hidden @ videos.back)
         squared = (weights * inner).sum(-1) + self._length_of_second(hidden)
-        squared += 2 * from_hidden[..., frames] + self.second_bias @ self.second_bias
-        along = (weights * (videos.u @ texts.sentence.T).mT).sum(-1) + texts.bias
-        along += torch.bmm(hidden.transpose(0, 1), texts.second[..., None])[..., 0].T
+        u_x = texts.sentence @ videos.u.flatten(0, 1).T
+        along = (weights * u_x.view(len(texts), *weights.shape[::2]).transpose(0, 1)).sum(-1)
+        room = self.scratch("product", tuple(hidden.shape), weights)
+        along += torch.mul(hidden, texts.second, out=room).sum(-1)
         return along / squared.clamp_min(1e-24).sqrt()
 
     def _length_of_second(
-        self, hidden: Float[Tensor, "video text hidden"]
+        self, hidden: Float[Tensor, "video text left"]
     ) -> Float[Tensor, "video text"]:
         """`|H W|^2`; the block of columns from `start` has nothing but zeros above that row."""
         rows = hidden.flatten(0, 1)
-        total = rows.new_zeros(len(rows))
+        total = rows.new_zeros(len(rows), dtype=self.second.dtype)
         for start in range(0, self.triangle.shape[1], self.step):
-            block = rows[:, start:] @ self.triangle[start:, start : start + self.step]
-            total += block.square_().sum(-1)
+            columns = self.triangle[start:, start : start + self.step]
+            room = self.scratch("columns", (len(rows), columns.shape[1]), rows)
+            block = torch.mm(rows[:, start:], columns, out=room)
+            total += block.to(total.dtype).square_().sum(-1)
         return total.view(hidden.shape[:2])
 
 
-def _triangle(second: Float[Tensor, "hidden dim"]) -> Float[Tensor, "hidden rank"]:
+class Scratch:
+    """Memory that one block after the other works in, a piece for each name."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """A tensor of that shape, whatever it holds, of the kind of another."""
+        size, held = math.prod(shape), self.held.get(name)
+        if held is None or len(held) < size or held.dtype != like.dtype:
+            held = self.held[name] = like.new_empty(size)
+        return held[:size].view(shape)
+
+
+def _sum(
+    branches: Sequence[Float[Tensor, "video text width"]],
+) -> Float[Tensor, "video text width"]:
+    """The sum of the branches, in the place of the first."""
+    for other in branches[1:]:
+        branches[0].add_(other)
+    return branches[0]
+
+
+def _triangle(second: Float[Tensor, "left dim"]) -> Float[Tensor, "left rank"]:
     """R^T of the QR of `W^T`, in double precision: `|H W| = |H R^T|`."""
     return torch.linalg.qr(second.T.double(), mode="r")[1].T.to(second.dtype).contiguous()
 
 
-def _quick_gelu_(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """`quick_gelu` of `heads/mgfi.py`, in the place of what it is given."""
-    return x.mul_((1.702 * x).sigmoid_())
-
-
-def _softmax(
-    scores: Float[Tensor, "text frame video"], scale: float
-) -> Float[Tensor, "text frame video"]:
-    return (scores * scale).softmax(1)
+def _with_row(
+    values: Float[Tensor, "video frame width"], row: Float[Tensor, " width"]
+) -> Float[Tensor, "video row width"]:
+    """Every video's rows, and below them the same one."""
+    return torch.cat([values, row.expand(len(values), 1, -1)], dim=1)
 
 
 def _bias_of(mask: Tensor, like: Tensor) -> Float[Tensor, "*shape"] | None:
@@ -241,10 +308,8 @@ def _bias_of(mask: Tensor, like: Tensor) -> Float[Tensor, "*shape"] | None:
     return torch.zeros_like(mask, dtype=like.dtype).masked_fill_(~mask, -torch.inf)
 
 
-def _mean_of_branches(
-    values: Float[Tensor, "video branch_and_text width"], branches: int
-) -> Float[Tensor, "video text width"]:
-    if branches == 1:
-        return values
-    half = values.shape[1] // 2
-    return (values[:, :half] + values[:, half:]).mul_(0.5)
+IN_PLACE: dict[Activation, tuple[Callable[[Tensor], Tensor], float]] = {
+    "quick_gelu": (lambda x: silu(x, inplace=True), 1.702),
+    "gelu": (gelu, 1.0),
+    "relu": (torch.relu_, 1.0),
+}  # what is done to a hidden layer, and by how much that is too large before and after

@@ -9,23 +9,23 @@ puts off everything wide until the words are gone. The algebra is exact:
 - `LN(z)` needs mean and variance of `weights @ u`. With `u_c`, the rows of `u` less their means,
   `z` less its mean is `weights @ u_c`, and its variance is `weights @ G @ weights` for the small
   matrix `G = u_c u_c^T / C`. FF's first layer is linear, too, so it moves to the video's side.
-- Equations 3 and 8 share FF, so equation 9 takes the mean before FF's second layer.
+- Where equations 3 and 8 share FF, equation 9 takes the mean before FF's second layer.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, einsum, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import gelu, normalize, relu
 
 from vidret.data.batches import Texts, Videos
-from vidret.data.errors import ConfigError
 from vidret.heads.frames import inert_frames, uniform_weights
+from vidret.heads.options import DEFAULT_OPTIONS, Activation, HeadOptions, Start
 
-WordWeightScale = Literal["literal", "sqrt_c", "learnable"]
+SENTENCE, WORDS, FRAMES = "sentence", "words", "frames"  # the branches; the last is the control
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +46,44 @@ class VideoSide:
         k: None where both branches are off.
         u: `v W_o`, what the weights of equations 2 and 7 sum.
         gram: the matrix G of the module's docstring.
-        hidden: FF's first layer on `u_c`, still without LN's division and without its bias.
+        hidden: for each branch its FF's first layer on `u_c`, still without LN's division and
+            without its bias.
     """
 
     k: Float[Tensor, "video frame dim"] | None
     u: Float[Tensor, "video frame dim"]
     gram: Float[Tensor, "video frame frame"]
-    hidden: Float[Tensor, "video frame hidden"]
+    hidden: dict[str, Float[Tensor, "video frame hidden"]]
     frame_mask: Bool[Tensor, "video frame"]
+
+
+class FeedForward(nn.Module):
+    """LN and FF of equations 3 and 8; their first layers are taken apart by `MGFI`.
+
+    Args:
+        dim: width C of what goes in and comes out.
+        hidden: width between the layers.
+        start: `clip` makes the second layer silent, so that o = z at the start.
+    """
+
+    def __init__(self, dim: int, hidden: int, start: Start) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.first = nn.Linear(dim, hidden)
+        self.second = nn.Linear(hidden, dim)
+        if start == "clip":
+            nn.init.zeros_(self.second.weight)
+            nn.init.zeros_(self.second.bias)
+
+    def before_the_norm(
+        self, centred: Float[Tensor, "video frame dim"]
+    ) -> Float[Tensor, "video frame hidden"]:
+        """The first layer on frames without their means: linear, so it may come before LN."""
+        return (centred * self.norm.weight) @ self.first.weight.T
+
+    def first_bias(self) -> Float[Tensor, " hidden"]:
+        """What LN's bias and the first layer's come to."""
+        return self.norm.bias @ self.first.weight.T + self.first.bias
 
 
 class MGFI(nn.Module):
@@ -66,11 +96,7 @@ class MGFI(nn.Module):
         dim: width C of frames, words and sentences.
         sentence_frame: equations 1 to 3, the row "s-f" of Table 1.
         word_frame: equations 4 to 8, the row "w-f" of Table 1.
-        hidden: width of FF's hidden layer; C if None.
-        dropout: share of FF's output that training drops.
-        word_weight_scale: factor inside the softmax of equation 7. `literal` is the printed one, 1,
-            which lets one word decide; `sqrt_c` is equation 6's 1/√C, near the mean of the words;
-            `learnable` starts there.
+        options: what the equations leave open.
     """
 
     word_log_scale: Tensor
@@ -81,31 +107,36 @@ class MGFI(nn.Module):
         *,
         sentence_frame: bool = True,
         word_frame: bool = True,
-        hidden: int | None = None,
-        dropout: float = 0.3,
-        word_weight_scale: WordWeightScale = "literal",
+        options: HeadOptions = DEFAULT_OPTIONS,
     ) -> None:
         super().__init__()
-        if word_weight_scale not in get_args(WordWeightScale):
-            raise ConfigError(
-                f"word_weight_scale is {word_weight_scale!r}: it can be "
-                f"{', '.join(get_args(WordWeightScale))}"
-            )
-        # LN is written alike in (1) and (4), LN and FF in (3) and (8): one module each.
-        self.norm1 = nn.LayerNorm(dim)
-        self.query = _identity(dim) if sentence_frame else None
-        self.word_query = _identity(dim) if word_frame else None
-        self.key = _identity(dim) if sentence_frame or word_frame else None
-        self.value = _identity(dim)
-        self.out = _identity(dim)
-        self.norm2 = nn.LayerNorm(dim)
-        self.first = nn.Linear(dim, hidden or dim)
-        self.second = nn.Linear(hidden or dim, dim)
-        nn.init.zeros_(self.second.weight)  # o = z at the start: CLIP's own geometry
-        nn.init.zeros_(self.second.bias)
-        self.dropout = nn.Dropout(dropout)
-        log_scale = torch.tensor(0.0 if word_weight_scale == "literal" else -0.5 * math.log(dim))
-        if word_frame and word_weight_scale == "learnable":
+        both, hidden = sentence_frame and word_frame, options.hidden or dim
+
+        def projection() -> nn.Linear:
+            return _projection(dim, options)
+
+        # LN is written alike in (1) and (4), LN and FF in (3) and (8): one module each by default.
+        own_norms = options.norms == "own"
+        self.norm = nn.LayerNorm(dim) if sentence_frame or not own_norms else None
+        self.norm_words = nn.LayerNorm(dim) if own_norms and word_frame else None
+        self.norm_frames = nn.LayerNorm(dim) if own_norms else None
+        self.query = projection() if sentence_frame else None
+        self.word_query = projection() if word_frame else None
+        self.key = projection() if sentence_frame or word_frame else None
+        self.value = projection()
+        self.out = projection()
+        self.feed_forward = FeedForward(dim, hidden, options.start)
+        self.word_feed_forward = (
+            FeedForward(dim, hidden, options.start)
+            if options.feed_forward == "own" and both
+            else None
+        )
+        self.activation = options.activation
+        self.dropout = nn.Dropout(options.dropout)
+        self.sees_end = options.word_set == "words+end"
+        literal = options.word_weight_scale == "literal"
+        log_scale = torch.tensor(0.0 if literal else -0.5 * math.log(dim))
+        if word_frame and options.word_weight_scale == "learnable":
             self.word_log_scale = nn.Parameter(log_scale)
         else:
             self.register_buffer("word_log_scale", log_scale)
@@ -128,31 +159,34 @@ class MGFI(nn.Module):
 
     def prepare_texts(self, texts: Texts) -> TextSide:
         """Do what equations 1 and 4 ask of the texts."""
-        words, word_mask = _some_words(texts)
+        words, word_mask = _some_words(texts, with_end=self.sees_end)
+        q = q_words = None
+        if self.query is not None:
+            q = self.query(self._normed(self.norm, texts.sentence))  # (1)
+        if self.word_query is not None:
+            q_words = self.word_query(self._normed(self.norm_words, words))  # (4)
         return TextSide(
-            sentence=normalize(texts.sentence, dim=-1),
-            q=None if self.query is None else self.query(self.norm1(texts.sentence)),  # (1)
-            q_words=None if self.word_query is None else self.word_query(self.norm1(words)),  # (4)
-            word_mask=word_mask,
+            sentence=normalize(texts.sentence, dim=-1), q=q, q_words=q_words, word_mask=word_mask
         )
 
     def prepare_videos(self, videos: Videos) -> VideoSide:
         """Do what equations 1 to 3 ask of the frames before there is a text."""
-        x_v = self.norm1(inert_frames(videos))
+        x_v = self._normed(self.norm_frames, inert_frames(videos))
         u = self.out(self.value(x_v))  # v of (1), W_o of (2) and (6)
         u_c = u - u.mean(-1, keepdim=True)
+        before = {part: part.before_the_norm(u_c) for part in set(self.feed_forwards().values())}
         return VideoSide(
             k=None if self.key is None else self.key(x_v),  # (1)
             u=u,
             gram=u_c @ u_c.mT / u.shape[-1],
-            hidden=(u_c * self.norm2.weight) @ self.first.weight.T,
+            hidden={name: before[part] for name, part in self.feed_forwards().items()},
             frame_mask=videos.frame_mask,
         )
 
     def score(self, texts: TextSide, videos: VideoSide) -> Float[Tensor, "text video"]:
         """Return equation 10 for prepared texts and videos."""
         weights = self._weights(texts, videos)
-        hidden = _mean({name: self._hidden(w, videos) for name, w in weights.items()})
+        hidden = {name: self._hidden(name, w, videos) for name, w in weights.items()}
         o = self._embedding(_mean(weights), hidden, videos)
         return einsum("tvc,tc->tv", o, texts.sentence) / _length(o)  # (10)
 
@@ -161,17 +195,18 @@ class MGFI(nn.Module):
     ) -> dict[str, Float[Tensor, "text video"]]:
         """Return the parts of equation 10 for prepared texts and videos."""
         weights = self._weights(texts, videos)
-        hidden = {name: self._hidden(w, videos) for name, w in weights.items()}
-        o = self._embedding(_mean(weights), _mean(hidden), videos, drop=False)
-        divisor = len(weights) * _length(o)
+        hidden = {name: self._hidden(name, w, videos) for name, w in weights.items()}
+        divisor = len(weights) * _length(
+            self._embedding(_mean(weights), hidden, videos, drop=False)
+        )
         u_x = einsum("vnc,tc->tvn", videos.u, texts.sentence)
-        second_x = texts.sentence @ self.second.weight
-        bias_x = (texts.sentence @ self.second.bias)[:, None]
-        return {
-            name: ((w * u_x).sum(-1) + einsum("tvh,th->tv", hidden[name], second_x) + bias_x)
-            / divisor
-            for name, w in weights.items()
-        }
+        parts = {}
+        for name, w in weights.items():
+            second = self.feed_forward_of(name).second
+            from_hidden = einsum("tvh,th->tv", hidden[name], texts.sentence @ second.weight)
+            from_bias = (texts.sentence @ second.bias)[:, None]
+            parts[name] = ((w * u_x).sum(-1) + from_hidden + from_bias) / divisor
+        return parts
 
     def floats_per_pair(self, words: int, frames: int) -> int:
         """How many numbers scoring holds at once for a pair of a text and a video.
@@ -179,12 +214,35 @@ class MGFI(nn.Module):
         Word against frame: a, a/√C, its softmax, and one more while they are made. The weights and
         their mean. FF's hidden layer of both branches, with what its activation needs, and o.
         """
-        hidden, dim = self.first.out_features, self.first.in_features
-        return 4 * words * frames + 8 * frames + 6 * hidden + 4 * dim
+        hidden, dim = self.feed_forward.first.out_features, self.feed_forward.first.in_features
+        return 4 * (words + 1) * frames + 8 * frames + 6 * hidden + 4 * dim
 
     def floats_per_video(self, frames: int, dim: int) -> int:
         """How many numbers a prepared video takes, and as many again while it is prepared."""
-        return 2 * (frames + 1) * (2 * dim + 2 * frames + 2 * self.first.out_features)
+        hidden = self.feed_forward.first.out_features * len(set(self.feed_forwards().values()))
+        return 2 * (frames + 1) * (2 * dim + 2 * frames + 2 * hidden)
+
+    def branches(self) -> tuple[str, ...]:
+        """The branches that are on; the control where none is."""
+        named = ((SENTENCE, self.query), (WORDS, self.word_query))
+        return tuple(name for name, query in named if query is not None) or (FRAMES,)
+
+    def feed_forward_of(self, branch: str) -> FeedForward:
+        """LN and FF of a branch."""
+        own = self.word_feed_forward if branch == WORDS else None
+        return self.feed_forward if own is None else own
+
+    def feed_forwards(self) -> dict[str, FeedForward]:
+        """LN and FF of every branch."""
+        return {name: self.feed_forward_of(name) for name in self.branches()}
+
+    def _normed(
+        self, own: nn.LayerNorm | None, x: Float[Tensor, "*row dim"]
+    ) -> Float[Tensor, "*row dim"]:
+        """LN of equations 1 and 4; the one of all where there is none of its own."""
+        norm = self.norm if own is None else own
+        assert norm is not None
+        return norm(x)
 
     def _weights(
         self, texts: TextSide, videos: VideoSide
@@ -192,10 +250,10 @@ class MGFI(nn.Module):
         """The weight of each frame in z of equation 2 and in õ of equation 7."""
         weights = {}
         if texts.q is not None:
-            weights["sentence"] = self._sentence_weights(texts.q, videos)
+            weights[SENTENCE] = self._sentence_weights(texts.q, videos)
         if texts.q_words is not None:
-            weights["words"] = self._word_weights(texts.q_words, texts.word_mask, videos)
-        return weights or {"frames": uniform_weights(videos.frame_mask, texts.sentence)}
+            weights[WORDS] = self._word_weights(texts.q_words, texts.word_mask, videos)
+        return weights or {FRAMES: uniform_weights(videos.frame_mask, texts.sentence)}
 
     def _sentence_weights(
         self, q: Float[Tensor, "text dim"], videos: VideoSide
@@ -217,24 +275,30 @@ class MGFI(nn.Module):
         return einsum("tvw,tvwn->tvn", shares, per_word)  # (7), summed over the words first
 
     def _hidden(
-        self, weights: Float[Tensor, "text video frame"], videos: VideoSide
+        self, branch: str, weights: Float[Tensor, "text video frame"], videos: VideoSide
     ) -> Float[Tensor, "text video hidden"]:
         """FF's hidden layer on LN(z), equations 3 and 8, without making z."""
+        part = self.feed_forward_of(branch)
         variance = (einsum("tvn,vnm->tvm", weights, videos.gram) * weights).sum(-1, keepdim=True)
-        deviation = (variance.clamp_min(0) + self.norm2.eps).sqrt()  # rounding may go below zero
-        bias = self.norm2.bias @ self.first.weight.T + self.first.bias
-        return quick_gelu(einsum("tvn,vnh->tvh", weights, videos.hidden) / deviation + bias)
+        deviation = (variance.clamp_min(0) + part.norm.eps).sqrt()  # rounding may go below zero
+        linear = einsum("tvn,vnh->tvh", weights, videos.hidden[branch]) / deviation
+        return ACTIVATIONS[self.activation](linear + part.first_bias())
 
     def _embedding(
         self,
         weights: Float[Tensor, "text video frame"],
-        hidden: Float[Tensor, "text video hidden"],
+        hidden: dict[str, Float[Tensor, "text video hidden"]],
         videos: VideoSide,
         *,
         drop: bool = True,
     ) -> Float[Tensor, "text video dim"]:
-        """Equation 9, from the mean weights and the mean hidden layer of both branches."""
-        output = self.second(hidden)
+        """Equation 9, from the mean weights and the hidden layers of both branches."""
+        if self.word_feed_forward is None:
+            output = self.feed_forward.second(_mean(hidden))
+        else:
+            output = _mean(
+                {name: self.feed_forward_of(name).second(each) for name, each in hidden.items()}
+            )
         if drop:
             output = self.dropout(output)
         return einsum("tvn,vnc->tvc", weights, videos.u) + output  # (3), (8), (9)
@@ -245,26 +309,39 @@ def quick_gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return x * (1.702 * x).sigmoid()
 
 
-def _some_words(
-    texts: Texts,
-) -> tuple[Float[Tensor, "text some dim"], Bool[Tensor, "text some"]]:
-    """The words with zeros for padding; the sentence stands in as the word of an empty caption.
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "quick_gelu": quick_gelu,
+    "gelu": gelu,
+    "relu": relu,
+}
 
-    Equation 7 needs a word. What is left of an empty caption is the end token, and its embedding
-    is the sentence's, so with equal projections its o2 is o1.
+
+def _some_words(
+    texts: Texts, *, with_end: bool
+) -> tuple[Float[Tensor, "text some dim"], Bool[Tensor, "text some"]]:
+    """The words with zeros for padding, and the end token before them where it is wanted.
+
+    The end token's embedding is the sentence's. Equation 7 needs a word, and an empty caption has
+    no other, so there it always stands in: with equal projections its o2 is o1.
     """
+    if not with_end and texts.word_mask.all():
+        return texts.words, texts.word_mask
     words = texts.words.masked_fill(~texts.word_mask[..., None], 0)
     empty = ~texts.word_mask.any(-1, keepdim=True)
-    if not empty.any():
+    if not with_end and not empty.any():
         return words, texts.word_mask
     words = torch.cat([texts.sentence[:, None], words], dim=1)
-    return words, torch.cat([empty, texts.word_mask], dim=1)
+    with_sentence = torch.ones_like(empty) if with_end else empty
+    return words, torch.cat([with_sentence, texts.word_mask], dim=1)
 
 
-def _identity(dim: int) -> nn.Linear:
-    """A C x C matrix of equations 1, 2 and 4; it starts as the identity, and so in CLIP's space."""
-    linear = nn.Linear(dim, dim, bias=False)
-    nn.init.eye_(linear.weight)
+def _projection(dim: int, options: HeadOptions) -> nn.Linear:
+    """A C x C matrix of equations 1, 2 and 4; as the identity it starts in CLIP's space."""
+    linear = nn.Linear(dim, dim, bias=options.projection_bias)
+    if options.start == "clip":
+        nn.init.eye_(linear.weight)
+        if options.projection_bias:
+            nn.init.zeros_(linear.bias)
     return linear
 
 

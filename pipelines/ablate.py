@@ -1,146 +1,236 @@
-"""`vidret ablate`: the rows of the paper's Table 1, each over several seeds."""
+"""`vidret ablate`: the rows of the paper's Table 1 and their variations, each over seeds."""
 
-import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
 
 from vidret.data.cache import FeatureCache, newest_cache
-from vidret.data.errors import VidretError
+from vidret.data.errors import MissingError
+from vidret.data.features import SplitFeatures
 from vidret.extract.encoders import pick_device
+from vidret.heads.metrics import Competition
+from vidret.heads.protocols import PROTOCOLS
+from vidret.heads.streaming import BothRanks
+from vidret.pipelines.ablation.comparing import compare
+from vidret.pipelines.ablation.fits import SPLIT, Fit, Plan, State, plan_fits, state_of
+from vidret.pipelines.ablation.processes import count_jobs, fit_side_by_side
+from vidret.pipelines.ablation.report import (
+    AblatePlan,
+    AblateReport,
+    Failure,
+    PlannedFit,
+    Row,
+    verdict_on,
+)
+from vidret.pipelines.ablation.rows import TABLE_1, Kind, base_of, kinds_of_rows
+from vidret.pipelines.ablation.working import Bench, Event, OnEvent, fit_in_turn
 from vidret.pipelines.config.fitting import AblateConfig
 from vidret.pipelines.display.progress import OnProgress, Progress
-from vidret.pipelines.evaluate import Scores, Setting, describe_setting, score_split
-from vidret.pipelines.training.fitting import (
-    UNTRAINED,
-    Data,
-    as_split,
-    fit_run,
-    hears,
-    load_data,
-    new_run,
-    selection_of,
-)
-from vidret.pipelines.training.runs import SOUND, Run, load_weights
+from vidret.pipelines.evaluate import Setting, describe_setting, scores_of
+from vidret.pipelines.training.fitting import PART_OF_TRAIN
+from vidret.pipelines.training.journal import LogSettings, require_tensorboard
 
-log = logging.getLogger(__name__)
-
-TABLE_1 = ("mean", "mean-ff", "s-f", "w-f", "mgfi", "w-f+cmfi", "s-f+cmfi", "mgfi+cmfi")
-PAPER_NAMES = {
-    "mean": "base",
-    "mean-ff": "base + FF (control)",
-    "s-f": "s-f",
-    "w-f": "w-f",
-    "mgfi": "s-f + w-f",
-}
+__all__ = ["TABLE_1", "AblatePlan", "AblateReport", "Row", "plan_ablate", "run_ablate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One head and its numbers, one for each seed."""
+class _Table:
+    """A table before its fits: what it is made of, and how far each fit is."""
 
-    head: str
-    scores: tuple[Scores, ...]
-
-    @property
-    def label(self) -> str:
-        """What the paper's table calls it."""
-        plain = self.head.removesuffix(SOUND)
-        name = PAPER_NAMES.get(plain, plain)
-        return f"{name} + a-s" if self.head.endswith(SOUND) else name
-
-    def values(self, direction: str, metric: str) -> list[float]:
-        """One metric of every seed."""
-        return [getattr(scores, direction)[metric] for scores in self.scores]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AblateReport:
-    """The table."""
-
-    rows: tuple[Row, ...]
-    seeds: tuple[int, ...]
-    setting: Setting
-
-    @property
-    def verdict(self) -> VidretError | None:
-        """A table has no verdict."""
-        return None
-
-    def as_json(self) -> dict[str, Any]:
-        """The report for machines, with mean and spread worked out."""
-        return {
-            "setting": asdict(self.setting) | {"chance": self.setting.chance},
-            "seeds": list(self.seeds),
-            "rows": [
-                {
-                    "head": row.head,
-                    "label": row.label,
-                    **{way: _spread(row, way) for way in ("t2v", "v2t", "kinds")},
-                    "seeds": [asdict(scores) for scores in row.scores],
-                }
-                for row in self.rows
-            ],
-        }
+    cache: FeatureCache
+    rows: list[Kind]
+    base: Kind
+    plan: Plan
+    states: dict[Path, State]
+    kept: dict[Path, BothRanks]
+    v2t_by: Competition
+    features: SplitFeatures
 
 
 def run_ablate(config: AblateConfig, *, on_progress: OnProgress) -> AblateReport:
-    """Fit and score every row with every seed; what was fitted before is only scored."""
-    cache = FeatureCache.open(config.cache or newest_cache(config.work))
-    device = pick_device(config.device)
-    select_on = selection_of(cache, config.select_on)
-    data = load_data(cache, select_on, device)
-    features = cache.load("test")
-    test = as_split(features, device)
-    heads = config.heads or _rows_of_the_paper(cache)
-    for head in heads:
-        new_run(cache, head, config.seeds[0], config)  # refuses now what would fail hours later
-    scores: dict[str, list[Scores]] = {head: [] for head in heads}
-    total, done = len(heads) * len(config.seeds), 0
-    on_progress(Progress(total=total))
-    for seed in config.seeds:
-        for head in heads:
-            folder, head_run = fit_row(config, cache, data, head, seed)
-            retriever = load_weights(folder, head_run).to(device)
-            scores[head].append(score_split(retriever, test, features))
-            done += 1
-            on_progress(Progress(done=done, total=total, note=f"{head}, seed {seed}"))
-    return AblateReport(
-        rows=tuple(Row(head=head, scores=tuple(scores[head])) for head in heads),
+    """Fit and score every row with every seed; what was done before is only read."""
+    table = _look(config)
+    to_do = [fit for fit in table.plan.fits.values() if table.states[fit.folder] != "done"]
+    failures = _fit_all(config, table, to_do, _follower(table, on_progress))
+    kept = dict(table.kept)
+    for fit in to_do:
+        _, ranks = state_of(fit, table.cache, table.v2t_by)
+        if ranks is not None:
+            kept[fit.folder] = ranks
+    if not kept:
+        raise verdict_on(tuple(failures))
+    return _report(config, table, kept, failures)
+
+
+def plan_ablate(config: AblateConfig) -> AblatePlan:
+    """Say which fits of a table are done, and which would be fitted."""
+    table = _look(config)
+    return AblatePlan(
+        fits=tuple(
+            PlannedFit(
+                label=fit.label,
+                seed=fit.run.seed,
+                run=fit.run.name,
+                state=table.states[fit.folder],
+                in_table=fit.in_table,
+            )
+            for fit in table.plan.fits.values()
+        ),
         seeds=config.seeds,
-        setting=describe_setting(cache, features, select_on),
     )
 
 
-def fit_row(
-    config: AblateConfig, cache: FeatureCache, data: Data, head: str, seed: int
-) -> tuple[Path, Run]:
-    """Fit one head with one seed; the sound's stage starts from the run of the head without it."""
-    run = new_run(cache, head, seed, config)
-    folder = config.work / "runs" / run.name
-    plain = head.removesuffix(SOUND)
-    if plain in (head, UNTRAINED):
-        return folder, fit_run(folder, run, data)
-    first_stage, _ = fit_row(config, cache, data, plain, seed)
-    return folder, fit_run(folder, run, data, after=first_stage)
+def _look(config: AblateConfig) -> _Table:
+    """Everything that can be said and refused before a fit begins."""
+    _require_folders([*(config.out or ()), *([config.plot] if config.plot else [])])
+    if config.tensorboard:
+        require_tensorboard()
+    cache = FeatureCache.open(config.cache or newest_cache(config.work))
+    rows = kinds_of_rows(config, cache)
+    base = base_of(config, rows)
+    plan = plan_fits(config, cache, rows)
+    features = _captioned(cache, SPLIT)
+    for split in sorted({"train", *(fit.run.settings["select_on"] for fit in plan.fits.values())}):
+        if split != PART_OF_TRAIN:
+            _captioned(cache, split)
+    protocol = PROTOCOLS.get(cache.manifest.settings["protocol"])
+    v2t_by: Competition = protocol.v2t if protocol else "group"
+    found = {folder: state_of(fit, cache, v2t_by) for folder, fit in plan.fits.items()}
+    return _Table(
+        cache=cache,
+        rows=rows,
+        base=base,
+        plan=plan,
+        states={folder: state for folder, (state, _) in found.items()},
+        kept={folder: ranks for folder, (_, ranks) in found.items() if ranks is not None},
+        v2t_by=v2t_by,
+        features=features,
+    )
 
 
-def _rows_of_the_paper(cache: FeatureCache) -> tuple[str, ...]:
-    """Table 1 and our control row; without the rows of the sound where there is none."""
-    if hears(cache):
-        return TABLE_1
-    log.info("No video of the train split has sound: the rows with a-s are left out")
-    return tuple(head for head in TABLE_1 if not head.endswith(SOUND))
+def _fit_all(
+    config: AblateConfig, table: _Table, to_do: Sequence[Fit], on_event: OnEvent
+) -> list[Failure]:
+    """Fit what is missing, side by side where there is room, and give what failed."""
+    failures: list[Failure] = []
+
+    def note(event: Event) -> None:
+        if event.error is not None:
+            fit = event.fit
+            failures.append(Failure(label=fit.label, seed=fit.run.seed, error=event.error))
+        on_event(event)
+
+    if to_do:
+        device = str(pick_device(config.device))
+        bench = Bench(
+            cache=table.cache.folder,
+            device=device,
+            v2t_by=table.v2t_by,
+            log_settings=LogSettings(every=config.log_every, tensorboard=config.tensorboard),
+        )
+        jobs = count_jobs(config.jobs, table.cache, device)
+        if jobs > 1 and len(to_do) > 1:
+            fit_side_by_side(bench, to_do, note, jobs=jobs)
+        else:  # one thread wherever several fit side by side: the same bits, however many are left
+            fit_in_turn(bench, to_do, note, threads=1 if jobs > 1 else 0)
+    return failures
 
 
-def _spread(row: Row, way: str) -> dict[str, dict[str, float]]:
-    """Mean and sample standard deviation of each number over the seeds."""
-    table = [getattr(scores, way) for scores in row.scores]
-    return {
-        metric: {
-            "mean": mean(numbers[metric] for numbers in table),
-            "std": stdev(numbers[metric] for numbers in table) if len(table) > 1 else 0.0,
-        }
-        for metric in table[0]
-    }
+def _follower(table: _Table, on_progress: OnProgress) -> OnEvent:
+    """What turns events of fits into progress of the table."""
+    cells = [folder for folder, fit in table.plan.fits.items() if fit.in_table]
+    skipped = sum(table.states[folder] == "done" for folder in cells)
+    done, failed = 0, 0
+
+    def show(note: str = "") -> None:
+        on_progress(
+            Progress(done=done, failed=failed, skipped=skipped, total=len(cells), note=note)
+        )
+
+    def follow(event: Event) -> None:
+        nonlocal done, failed
+        if event.ended and event.fit.in_table:
+            done, failed = done + (event.error is None), failed + (event.error is not None)
+        show(event.fit.name if event.ended else f"{event.fit.name}, epoch {event.epoch}")
+
+    show()
+    return follow
+
+
+def _report(
+    config: AblateConfig,
+    table: _Table,
+    kept: Mapping[Path, BothRanks],
+    failures: Iterable[Failure],
+) -> AblateReport:
+    ranks = {row: _ranks_by_seed(config, table, kept, row) for row in table.rows}
+    return AblateReport(
+        rows=tuple(_row(config, table, ranks, row) for row in table.rows if ranks[row]),
+        seeds=config.seeds,
+        setting=_setting(table),
+        base=table.base.label,
+        resamples=config.resamples,
+        failures=tuple(failures),
+    )
+
+
+def _ranks_by_seed(
+    config: AblateConfig, table: _Table, kept: Mapping[Path, BothRanks], row: Kind
+) -> dict[int, BothRanks]:
+    folders = {seed: table.plan.cells[row, seed] for seed in config.seeds}
+    return {seed: kept[folder] for seed, folder in folders.items() if folder in kept}
+
+
+def _row(
+    config: AblateConfig, table: _Table, ranks: Mapping[Kind, Mapping[int, BothRanks]], row: Kind
+) -> Row:
+    against = (
+        {}
+        if row == table.base
+        else compare(ranks[row], ranks[table.base], table.features, resamples=config.resamples)
+    )
+    return Row(
+        head=row.head,
+        scores=tuple(scores_of(its, table.features) for its in ranks[row].values()),
+        seeds=tuple(ranks[row]),
+        changes=row.changes,
+        ignored=row.ignored,
+        against_base=against,
+    )
+
+
+def _setting(table: _Table) -> Setting:
+    """What the table is measured on, with every split that some row picks its epochs on."""
+    selections = dict.fromkeys(fit.run.settings["select_on"] for fit in table.plan.fits.values())
+    return describe_setting(
+        table.cache, table.features, " and ".join(selections), v2t_by=table.v2t_by
+    )
+
+
+def _captioned(cache: FeatureCache, split: str) -> SplitFeatures:
+    """A split whose embeddings stay on disk, refused where it could not be scored.
+
+    Raises:
+        ConfigError: there is no such split.
+        MissingError: it has no captions.
+    """
+    features = cache.load(split, view="lazy")
+    if not features.caption_ids:
+        raise MissingError(
+            f"split {split!r} of {cache.folder} has no captions: "
+            "training and evaluation need a dataset that has some"
+        )
+    return features
+
+
+def _require_folders(paths: Iterable[Path]) -> None:
+    """Refuse now a file that could not be written when all is fitted.
+
+    Raises:
+        MissingError: its folder is not there.
+    """
+    for path in paths:
+        if not path.absolute().parent.is_dir():
+            raise MissingError(
+                f"{path.parent} is no folder: make it, or write {path.name} elsewhere"
+            )

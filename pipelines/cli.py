@@ -23,6 +23,7 @@ from vidret.data.errors import VidretError
 from vidret.extract.backends import installed
 from vidret.pipelines.config.fitting import AblateConfig, FinetuneConfig, TrainConfig
 from vidret.pipelines.config.options import Session, resolve_here, session_options, settings
+from vidret.pipelines.config.reporting import PageConfig
 from vidret.pipelines.config.resolve import did_you_mean, unknown_variables
 from vidret.pipelines.config.settings import (
     CONFIGS,
@@ -38,6 +39,7 @@ from vidret.pipelines.config.settings import (
     SearchConfig,
     WeightsConfig,
 )
+from vidret.pipelines.config.varying import variations_of
 from vidret.pipelines.program import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -500,20 +502,48 @@ def evaluate(config: EvaluateConfig) -> None:
 
 @cli.command(
     cls=Command,
-    epilog=examples("vidret ablate", "vidret ablate --heads mean,mgfi,mgfi+cmfi --seeds 0,1,2,3,4"),
+    epilog=examples(
+        "vidret ablate --seeds 0,1,2,3,4 --out table.md --plot table.svg",
+        "vidret ablate --heads mean,w-f --vary word_weight_scale=literal,sqrt_c --dry-run",
+    ),
 )
 @json_progress_option
 @settings(AblateConfig)
 @session_options
 def ablate(config: AblateConfig, *, json_progress: bool) -> None:
     """Train every head with every seed, and print one table."""
-    from vidret.pipelines.ablate import run_ablate
+    variations_of(config)  # what cannot be varied is refused before torch is imported
+    from vidret.pipelines.ablate import plan_ablate, run_ablate
+    from vidret.pipelines.display.ablated import render_ablate, render_plan
+    from vidret.pipelines.display.ablation_files import write_ablation
     from vidret.pipelines.display.progress import progress_display
-    from vidret.pipelines.display.render import render_ablate
 
+    as_json = config.json or config.format == "json"
+    if config.dry_run:
+        _publish(plan_ablate(config), render_plan, as_json=as_json)
+        return
     with progress_display("ablate", unit="runs", json_lines=json_progress) as on_progress:
         report = run_ablate(config, on_progress=on_progress)
-    _publish(report, render_ablate, as_json=config.json)
+    for path in write_ablation(report, out=config.out, plot=config.plot):
+        log.info("Wrote %s", path)
+    _publish(report, lambda report: render_ablate(report, config.format), as_json=as_json)
+
+
+@cli.command(
+    cls=Command,
+    epilog=examples(
+        "vidret report --against paper",
+        "vidret report --run mine --against yours --out comparison.html",
+    ),
+)
+@settings(PageConfig)
+@session_options
+def report(config: PageConfig) -> None:
+    """Write one page on a run: numbers, curves, hardest queries."""
+    from vidret.pipelines.display.reported import render_page
+    from vidret.pipelines.report import run_report
+
+    _publish(run_report(config), render_page, as_json=config.json)
 
 
 @cli.command(

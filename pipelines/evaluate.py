@@ -1,9 +1,11 @@
 """`vidret evaluate`: a run and a split in, ranks under the dataset's protocol out."""
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from vidret.data.cache import Coverage, FeatureCache
 from vidret.data.errors import VidretError
@@ -18,14 +20,16 @@ from vidret.heads.metrics import (
     video_to_text_ranks,
 )
 from vidret.heads.protocols import PROTOCOLS
-from vidret.heads.retriever import Retriever, block_scorer, score_in_blocks
+from vidret.heads.retriever import Retriever
+from vidret.heads.scoring import Precision, block_scorer, score_in_blocks
 from vidret.heads.similarities import Names
 from vidret.heads.streaming import BothRanks, ranks_in_blocks
 from vidret.pipelines.config.settings import EvaluateConfig
 from vidret.pipelines.thresholds import require_measured, shortfall
 from vidret.pipelines.training.fitting import as_split
-from vidret.pipelines.training.loop import Split
+from vidret.pipelines.training.projecting import features_of_run
 from vidret.pipelines.training.runs import cache_of_run, find_run, load_weights, read_run
+from vidret.pipelines.training.splits import Split
 
 MATRIX_MEMORY = 512 * 2**20  # of the similarities; larger ones are ranked in blocks
 
@@ -89,7 +93,7 @@ def run_evaluate(config: EvaluateConfig) -> EvaluateReport:
     cache = FeatureCache.open(config.cache or cache_of_run(config.work, run))
     require_same_features(cache.fingerprint, run.fingerprint, str(cache.folder))
     device = pick_device(config.device)
-    features = cache.load(config.split)
+    features = features_of_run(folder, run, cache.load(config.split))
     retriever = load_weights(folder, run).to(device)
     protocol = PROTOCOLS.get(cache.manifest.settings["protocol"])
     v2t_by = config.competition or (protocol.v2t if protocol else "group")
@@ -97,8 +101,18 @@ def run_evaluate(config: EvaluateConfig) -> EvaluateReport:
         run=run.name,
         head=run.head,
         seed=run.seed,
-        scores=score_split(retriever, as_split(features, device), features, v2t_by=v2t_by),
-        setting=describe_setting(cache, features, run.settings["select_on"], v2t_by=v2t_by),
+        scores=score_split(
+            retriever,
+            as_split(features, device),
+            features,
+            v2t_by=v2t_by,
+            memory=config.memory,
+            precision=config.precision,
+        ),
+        setting=_with_precision(
+            describe_setting(cache, features, run.settings["select_on"], v2t_by=v2t_by),
+            config.precision,
+        ),
         threshold=config.threshold,
     )
 
@@ -109,17 +123,57 @@ def score_split(
     features: SplitFeatures,
     *,
     v2t_by: Competition = "group",
-    memory: int = MATRIX_MEMORY,
+    memory: int | None = None,
+    precision: Precision = "float32",
 ) -> Scores:
-    """Rank a split in both directions, in blocks where the similarities would exceed `memory`."""
-    names = Names(texts=features.caption_ids, videos=features.video_ids)
-    size = split.texts.sentence.element_size() * len(split.texts) * len(split.videos)
-    rank = _rank_matrix if size <= memory else _rank_blocks
-    ranks = rank(retriever, split, v2t_by, names)
+    """The numbers of a split in both directions."""
+    ranks = rank_split(
+        retriever, split, features, v2t_by=v2t_by, memory=memory, precision=precision
+    )
+    return scores_of(ranks, features)
+
+
+def scores_of(ranks: BothRanks, features: SplitFeatures) -> Scores:
+    """The numbers of a split that has been ranked."""
     return Scores(
         t2v=summarize(ranks.t2v),
         v2t=summarize(ranks.v2t),
         kinds=_by_kind(ranks.t2v, features.kind),
+    )
+
+
+def rank_split(
+    retriever: Retriever,
+    split: Split,
+    features: SplitFeatures,
+    *,
+    v2t_by: Competition = "group",
+    memory: int | None = None,
+    precision: Precision = "float32",
+) -> BothRanks:
+    """Rank a split in both directions.
+
+    Args:
+        retriever: what scores.
+        split: the features on their device.
+        features: of the same split, for names.
+        v2t_by: whom a video's captions compete with.
+        memory: bytes to take; half of them may go to the similarities, and where these are more,
+            they are ranked in blocks. None takes 512 MiB for them, and what is usual beside it.
+        precision: what the products of hidden layers are multiplied in.
+    """
+    names = Names(texts=features.caption_ids, videos=features.video_ids)
+    size = split.texts.sentence.element_size() * len(split.texts) * len(split.videos)
+    most, beside = (MATRIX_MEMORY, None) if memory is None else (memory // 2, memory // 2)
+    score = partial(
+        score_in_blocks if size <= most else block_scorer, memory=beside, precision=precision
+    )
+    scored = score(retriever, split.texts, split.videos)
+    if not isinstance(scored, Tensor):
+        return ranks_in_blocks(scored, split.owners, len(split.videos), by=v2t_by, names=names)
+    return BothRanks(
+        t2v=text_to_video_ranks(scored, split.owners, names=names),
+        v2t=video_to_text_ranks(scored, split.owners, v2t_by, names=names),
     )
 
 
@@ -155,21 +209,12 @@ def require_same_features(found: Fingerprint, expected: Fingerprint, where: str)
     require_fingerprint(same_dataset, expected, where)
 
 
-def _rank_matrix(
-    retriever: Retriever, split: Split, v2t_by: Competition, names: Names
-) -> BothRanks:
-    similarity = score_in_blocks(retriever, split.texts, split.videos)
-    return BothRanks(
-        t2v=text_to_video_ranks(similarity, split.owners, names=names),
-        v2t=video_to_text_ranks(similarity, split.owners, v2t_by, names=names),
-    )
-
-
-def _rank_blocks(
-    retriever: Retriever, split: Split, v2t_by: Competition, names: Names
-) -> BothRanks:
-    score = block_scorer(retriever, split.texts, split.videos)
-    return ranks_in_blocks(score, split.owners, len(split.videos), by=v2t_by, names=names)
+def _with_precision(setting: Setting, precision: Precision) -> Setting:
+    """Coarser scores are no secret."""
+    if precision == "float32":
+        return setting
+    note = f"hidden layers were multiplied in {precision}: scores are coarse, and ranks may differ"
+    return replace(setting, notes=(*setting.notes, note))
 
 
 def _by_kind(ranks: Ranks, kinds: list[str]) -> dict[str, float]:

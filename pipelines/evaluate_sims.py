@@ -11,6 +11,7 @@ from vidret.data.errors import ConfigError, DamagedError, MissingError, VidretEr
 from vidret.data.printable import printable
 from vidret.heads.protocols import ProtocolScores, find_protocol, score_protocol
 from vidret.heads.similarities import require_fine, size_of
+from vidret.heads.streaming import DEFAULT_MEMORY
 from vidret.pipelines.config.settings import EvaluateConfig
 from vidret.pipelines.thresholds import require_measured, shortfall
 
@@ -54,7 +55,13 @@ def run_evaluate_sims(config: EvaluateConfig) -> SimsReport:
     return SimsReport(
         sims=config.sims,
         owners=config.owners,
-        scores=score_protocol(similarity, owners, protocol.name, config.competition),
+        scores=score_protocol(
+            similarity,
+            owners,
+            protocol.name,
+            config.competition,
+            memory=config.memory or DEFAULT_MEMORY,
+        ),
         threshold=config.threshold,
     )
 

@@ -133,6 +133,11 @@ def _new_run(config: FinetuneConfig) -> Run:
     )
     init = read_run(start)
     load_weights(start, init)
+    if init.settings["train_projection"]:
+        raise MismatchError(
+            f"run {init.name} trained CLIP's last projections with its head, and finetune would "
+            "go on without them: start from a run that was trained without --train-projection"
+        )
     cache = FeatureCache.open(cache_of_run(config.work, init))
     require_fingerprint(cache.fingerprint, init.fingerprint, str(cache.folder))
     seed = init.seed if config.seed is None else config.seed
@@ -143,6 +148,9 @@ def _new_run(config: FinetuneConfig) -> Run:
         "lr": config.lr,
         "audio_lr": config.lr,
         "weight_decay": config.weight_decay,
+        "audio_batch_size": None,
+        "audio_weight_decay": None,
+        "jitter": False,
         "select_on": selection_of(cache, config.select_on or init.settings["select_on"]),
     }
     if config.name is not None:

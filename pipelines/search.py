@@ -12,15 +12,18 @@ from vidret.data.batches import Texts, pad_words
 from vidret.data.cache import FeatureCache, newest_cache
 from vidret.data.errors import MissingError, VidretError
 from vidret.data.features import SplitFeatures
+from vidret.data.storage.projections import project
 from vidret.extract.clip import EncodedText
 from vidret.extract.embedding import computing
 from vidret.extract.encoders import EncoderSpec, load_encoders
 from vidret.heads.catalog import build_retriever
-from vidret.heads.retriever import Retriever, parts_in_blocks, scoring
+from vidret.heads.retriever import Retriever
+from vidret.heads.scoring import parts_in_blocks, scoring
 from vidret.pipelines.config.settings import ExtractConfig, SearchConfig
 from vidret.pipelines.display.progress import OnProgress
 from vidret.pipelines.evaluate import require_same_features
 from vidret.pipelines.extract import run_extract
+from vidret.pipelines.training.projecting import features_of_run
 from vidret.pipelines.training.runs import (
     cache_of_run,
     find_run,
@@ -88,18 +91,24 @@ def run_search(
     cache = FeatureCache.open(
         _choose_cache(config, run_folder, extract or ExtractConfig(), on_progress)
     )
+    splits, hidden = [cache.load(split) for split in cache.splits], False
     if run_folder is None:
         name, retriever = ZERO_SHOT, _zero_shot(cache)
     else:
         run = read_run(run_folder)
         require_same_features(cache.fingerprint, run.fingerprint, str(cache.folder))
         name, retriever = run.head, load_weights(run_folder, run)
+        splits = [features_of_run(run_folder, run, features) for features in splits]
+        hidden = run.settings["train_projection"]  # then the query takes the run's, too
     encoders = load_encoders(_encoders_of(cache, config))
     with computing(encoders.device, encoders.precision):
-        query = encoders.clip.encode_texts([config.query], encoders.device)[0]
-    splits = [cache.load(split) for split in cache.splits]
+        query = encoders.clip.encode_texts([config.query], encoders.device, hidden=hidden)[0]
     root = Path(cache.manifest.settings["root"])
-    found = [hit for features in splits for hit in _hits(retriever, query, features, root)]
+    found = [
+        hit
+        for features in splits
+        for hit in _hits(retriever, _as_texts(query, features, hidden=hidden), features, root)
+    ]
     best = sorted(found, key=lambda hit: (-hit.score, hit.id))[: config.top]
     return SearchReport(
         query=config.query,
@@ -132,13 +141,11 @@ def span_of_moment(
     return float(edges[first]), float(edges[last + 1]), float(times[peak])
 
 
-def _hits(
-    retriever: Retriever, query: EncodedText, features: SplitFeatures, root: Path
-) -> list[Hit]:
+def _hits(retriever: Retriever, texts: Texts, features: SplitFeatures, root: Path) -> list[Hit]:
     """Every video of a split, scored."""
     if not features.video_ids:
         return []
-    texts, videos = _as_texts(query), features.videos_tensors()
+    videos = features.videos_tensors()
     parts = {
         name: part[0].tolist() for name, part in parts_in_blocks(retriever, texts, videos).items()
     }
@@ -167,9 +174,14 @@ def _hits(
     return hits
 
 
-def _as_texts(query: EncodedText) -> Texts:
-    words, mask = pad_words(torch.from_numpy(query.words), torch.tensor([0, len(query.words)]))
-    return Texts(sentence=torch.from_numpy(query.sentence)[None], words=words, word_mask=mask)
+def _as_texts(query: EncodedText, features: SplitFeatures, *, hidden: bool) -> Texts:
+    """The query as the heads take it; a hidden one is projected as the captions of a split are."""
+    values, sentence = torch.from_numpy(query.words), torch.from_numpy(query.sentence)[None]
+    if hidden and features.projections is not None:
+        values = project(values, features.projections, "text")
+        sentence = project(sentence, features.projections, "text")
+    words, mask = pad_words(values, torch.tensor([0, len(values)]))
+    return Texts(sentence=sentence, words=words, word_mask=mask)
 
 
 def _choose_run(config: SearchConfig) -> Path | None:

@@ -1,7 +1,7 @@
 """`vidret train-heads`: a cache in, fitted heads out, in two stages as in the paper."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from vidret.data.cache import FeatureCache, newest_cache
 from vidret.data.errors import ConfigError, MismatchError, VidretError
 from vidret.data.fingerprint import require_fingerprint
 from vidret.extract.encoders import pick_device
-from vidret.pipelines.config.fitting import TrainConfig
+from vidret.pipelines.config.fitting import FIT_SETTINGS, TrainConfig
 from vidret.pipelines.display.progress import OnProgress, Progress
 from vidret.pipelines.training.fitting import (
     best_epoch,
@@ -19,8 +19,8 @@ from vidret.pipelines.training.fitting import (
     new_run,
     stages_of,
 )
+from vidret.pipelines.training.journal import LogSettings, require_tensorboard
 from vidret.pipelines.training.runs import (
-    FIT_SETTINGS,
     RUN,
     SOUND,
     Run,
@@ -67,18 +67,27 @@ class TrainReport:
             },
             "best": self.best,
             "history": self.run.history,
+            "audio_weight": None
+            if self.run.audio_weight is None
+            else asdict(self.run.audio_weight),
         }
 
 
 def run_train(config: TrainConfig, *, on_progress: OnProgress) -> TrainReport:
     """Fit a head, or go on with one that was stopped; a finished one is only reported."""
+    if config.tensorboard:
+        require_tensorboard()
     folder, run = _choose_run(config)
     cache = FeatureCache.open(trained_on(config.work, run))
     require_fingerprint(cache.fingerprint, run.fingerprint, str(cache.folder))
     data = load_data(cache, run.settings["select_on"], pick_device(config.device))
     total = sum(stage.epochs for stage in stages_of(run))
     run = fit_run(
-        folder, run, data, on_epoch=lambda done: on_progress(Progress(done=done, total=total))
+        folder,
+        run,
+        data,
+        on_epoch=lambda done: on_progress(Progress(done=done, total=total)),
+        log_settings=LogSettings(every=config.log_every, tensorboard=config.tensorboard),
     )
     return TrainReport(
         folder=folder,

@@ -9,12 +9,17 @@ from uuid import uuid4
 
 from vidret.data.errors import MissingError
 
+ANOTHER_FOLDER = "choose another folder with --work"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's share of it, one file
 
 
 @contextmanager
-def publish(path: Path) -> Iterator[Path]:
+def publish(path: Path, instead: str = ANOTHER_FOLDER) -> Iterator[Path]:
     """Yield a path to write to; `path` appears only once the block has succeeded.
+
+    Args:
+        path: of the file.
+        instead: what to do where it cannot be written, for messages.
 
     Raises:
         MissingError: the folder cannot be written to, or has no room.
@@ -26,21 +31,21 @@ def publish(path: Path) -> Iterator[Path]:
         part.replace(path)
         _flush_to_disk(path.parent)
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise cannot_write(path, error, instead) from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
 
 
-def cannot_write(path: Path, error: OSError) -> MissingError:
+def cannot_write(path: Path, error: OSError, instead: str = ANOTHER_FOLDER) -> MissingError:
     """What to say when the system refuses a write, and what to do next."""
     reason = error.strerror or str(error)
     if error.errno in _FULL:
         return MissingError(
             f"no room for {path} ({reason}): make room there and give the same command again, "
-            "or choose another folder with --work"
+            f"or {instead}"
         )
-    return MissingError(f"cannot write to {path}: {reason}; choose another folder with --work")
+    return MissingError(f"cannot write to {path}: {reason}; {instead}")
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -22,6 +22,7 @@ def setting(
     env: str = "",
     shared: bool = False,
     argument: bool = False,
+    repeatable: bool = False,
 ) -> Any:  # noqa: ANN401 - stands where a value of the field's type is expected
     """A dataclass field that knows how it is set and explained.
 
@@ -33,6 +34,7 @@ def setting(
         env: the variable that sets it, where that is not `VIDRET_<TABLE>_<FIELD>`.
         shared: one value for all commands: `VIDRET_<FIELD>`, and above the tables of a file.
         argument: stands on the command line without a name, and nowhere else.
+        repeatable: a list whose option is given once for each value, as a value may hold commas.
     """
     metadata = {
         "help": help,
@@ -41,6 +43,7 @@ def setting(
         "env": env,
         "shared": shared,
         "argument": argument,
+        "repeatable": repeatable,
     }
     return field(default=default, metadata=metadata)
 

@@ -2,10 +2,19 @@
 
 # ruff: noqa: RUF009 - setting() is dataclasses.field with more metadata
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, get_args
 
+from vidret.heads.options import (
+    Activation,
+    HeadOptions,
+    MissingAudio,
+    Sharing,
+    Start,
+    WordSet,
+    WordWeightScale,
+)
 from vidret.pipelines.config.declaring import (
     DEVICES,
     Config,
@@ -17,47 +26,162 @@ from vidret.pipelines.config.declaring import (
 )
 
 ENCODERS = ("visual", "text", "audio")  # CLIP's two towers and the sound network
-WordWeightScale = Literal["literal", "sqrt_c", "learnable"]
+TABLE_SUFFIXES = (".md", ".tex", ".json", ".csv", ".txt")
+PLOT_SUFFIXES = (".svg", ".png", ".pdf")
+FEWEST_RESAMPLES = 100  # fewer have nobody in the outer 2.5 percent
+NOT_OF_A_RUN = ("work", "offline", "json", "cache", "device", "tensorboard", "log_every")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FitConfig(ReportConfig):
-    """Settings of a fit, whether one head is trained or many."""
+class HeadConfig(ReportConfig):
+    """What the paper leaves open about its heads; the names are those of `HeadOptions`."""
 
-    cache: Path | None = setting(None, help="Cache to train on; unset takes the newest.")
-    epochs: int = setting(6, help="Epochs of the video and text heads.")
-    audio_epochs: int = setting(5, help="Epochs of the sound head, the rest frozen.")
-    batch_size: int = setting(32, help="Captions in one batch.")
-    lr: float = setting(1e-3, help="Learning rate of the video and text heads.")
-    audio_lr: float = setting(3e-3, help="Learning rate of the sound head.")
-    weight_decay: float = setting(0.01, help="Weight decay of AdamW.")
-    dropout: float = setting(0.3, help="Dropout inside the heads.")
     hidden: int | None = setting(
         None, help="Width of the feed-forward layers; unset fits the cache."
+    )
+    dropout: float = setting(0.3, help="Dropout behind the feed-forward layers.")
+    activation: Activation = setting(
+        "quick_gelu", help="Between the feed-forward layers.", choices=get_args(Activation)
+    )
+    feed_forward: Sharing = setting(
+        "shared",
+        help="One feed-forward for both branches, or each its own.",
+        choices=get_args(Sharing),
+    )
+    norms: Sharing = setting(
+        "shared",
+        help="One norm for sentences, words and frames, or each its own.",
+        choices=get_args(Sharing),
+    )
+    start: Start = setting(
+        "clip", help="Begin as CLIP alone, or with random weights.", choices=get_args(Start)
+    )
+    projection_bias: bool = setting(
+        default=False, help="Give the projections of equations 1 to 6 a bias."
+    )
+    word_set: WordSet = setting(
+        "words",
+        help="What the word branch sees; the end is the sentence.",
+        choices=get_args(WordSet),
     )
     word_weight_scale: WordWeightScale = setting(
         "literal",
         help="Scale of the softmax over words (equation 7).",
         choices=get_args(WordWeightScale),
     )
+    missing_audio: MissingAudio = setting(
+        "learned",
+        help="What stands for no sound: a learned vector, or the mean of the others.",
+        choices=get_args(MissingAudio),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitConfig(HeadConfig):
+    """Settings of a fit, whether one head is trained or many."""
+
+    cache: Path | None = setting(None, help="Cache to train on; unset takes the newest.")
+    epochs: int = setting(6, help="Epochs of the video and text heads.")
+    audio_epochs: int = setting(5, help="Epochs of the sound head, the rest frozen.")
+    batch_size: int = setting(32, help="Captions in one batch.")
+    audio_batch_size: int | None = setting(
+        None, help="Captions in one batch of the sound head; unset takes as many."
+    )
+    lr: float = setting(1e-3, help="Learning rate of the video and text heads.")
+    audio_lr: float = setting(3e-3, help="Learning rate of the sound head.")
+    weight_decay: float = setting(0.01, help="Weight decay of AdamW.")
+    audio_weight_decay: float | None = setting(
+        None, help="Weight decay of the sound head; unset takes the same."
+    )
+    decay_to: str = setting(
+        "start",
+        help="What weight decay pulls to: the weights at the start, or zero.",
+        choices=("start", "zero"),
+    )
+    schedule: str = setting(
+        "cosine",
+        help="How the learning rate falls after warming up.",
+        choices=("cosine", "linear", "constant"),
+    )
+    warm_up: float = setting(0.1, help="Share of all steps in which the learning rate rises.")
+    clip_norm: float = setting(1.0, help="Largest norm of the gradient; 0 clips nothing.")
+    ema: float = setting(
+        0.0, help="Keep an average of the weights, with this decay a step, as in 0.999; 0 is off."
+    )
+    patience: int = setting(
+        0, help="Stop a stage after so many epochs without a better one; 0 never stops."
+    )
+    pairs: str = setting(
+        "all",
+        help="Every caption an epoch; no video twice in a batch; one caption of each video.",
+        choices=("all", "distinct", "one-each"),
+    )
+    same_video: str = setting(
+        "mask",
+        help="Other captions of the same video in a batch: left out, right, or wrong.",
+        choices=("mask", "positive", "negative"),
+    )
+    directions: str = setting(
+        "mean", help="Mean or sum of the losses of both directions.", choices=("mean", "sum")
+    )
+    temperature: str = setting(
+        "learned",
+        help="Of the loss: learned, fixed, or learned after the first epoch.",
+        choices=("learned", "fixed", "late"),
+    )
+    logit_scale: float | None = setting(
+        None, help="What the temperature starts from; unset takes the backbone's, at most 100."
+    )
+    audio_weight: float | str = setting(
+        1.0,
+        help="Of the sound in a score; val finds it on the split that picks the epoch.",
+        metavar="X|val",
+    )
+    precision: str = setting(
+        "float32", help="What training computes in.", choices=("float32", "bfloat16")
+    )
+    train_projection: bool = setting(
+        default=False, help="Train CLIP's last projections too; needs extract --features hidden."
+    )
+    projection_lr: float = setting(1e-4, help="Learning rate of those projections.")
+    jitter: bool = setting(
+        default=False, help="Draw other frames every epoch; needs extract --sampling fps:N."
+    )
     select_on: str = setting("val", help="Split that picks the epoch; test marks the table oracle.")
+    tensorboard: bool = setting(
+        default=False, help="Write for TensorBoard, too, beside the run's log.jsonl."
+    )
+    log_every: int = setting(50, help="Steps between two lines of the log.")
     device: str = setting("auto", help="Where to train.", metavar=DEVICES, shared=True)
 
     def __post_init__(self) -> None:
         Config.__post_init__(self)
-        require(self.epochs >= 0, f"epochs is {self.epochs}: give 0 or more")
-        require(self.audio_epochs >= 0, f"audio_epochs is {self.audio_epochs}: give 0 or more")
-        require(
-            self.batch_size >= 2,
-            f"batch_size is {self.batch_size}: in-batch negatives need 2 or more",
-        )
-        require(self.lr > 0, f"lr is {self.lr}: a learning rate is above 0")
-        require(self.audio_lr > 0, f"audio_lr is {self.audio_lr}: a learning rate is above 0")
-        require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}: give 0 or more")
-        require(
-            0 <= self.dropout < 1, f"dropout is {self.dropout}: give 0 or more, and less than 1"
-        )
+        for name in ("epochs", "audio_epochs", "patience"):
+            its = getattr(self, name)
+            require(its >= 0, f"{name} is {its}: give 0 or more")
+        for name in ("batch_size", "audio_batch_size"):
+            its = getattr(self, name)
+            require(its is None or its >= 2, f"{name} is {its}: in-batch negatives need 2 or more")
+        for name in ("lr", "audio_lr", "projection_lr"):
+            its = getattr(self, name)
+            require(its > 0, f"{name} is {its}: a learning rate is above 0")
+        for name in ("weight_decay", "audio_weight_decay", "clip_norm"):
+            its = getattr(self, name)
+            require(its is None or its >= 0, f"{name} is {its}: give 0 or more")
+        for name in ("warm_up", "ema", "dropout"):
+            its = getattr(self, name)
+            require(0 <= its < 1, f"{name} is {its}: give 0 or more, and less than 1")
         require(self.hidden is None or self.hidden >= 1, f"hidden is {self.hidden}: give 1 or more")
+        require(self.log_every >= 1, f"log_every is {self.log_every}: give 1 or more")
+        require(
+            self.logit_scale is None or 0 < self.logit_scale <= 100,
+            f"logit_scale is {self.logit_scale}: give a number above 0, and 100 at the most",
+        )
+        require(
+            self.audio_weight == "val"
+            or (isinstance(self.audio_weight, int | float) and self.audio_weight >= 0),
+            f"audio_weight is {self.audio_weight!r}: give val, or a number from 0 on",
+        )
         check_device(self.device)
 
 
@@ -157,12 +281,57 @@ class AblateConfig(FitConfig):
         None, help="Rows of the table; unset takes the paper's, with sound where there is some."
     )
     seeds: tuple[int, ...] = setting((0, 1, 2), help="Seeds each row is trained with.")
+    vary: tuple[str, ...] | None = setting(
+        None,
+        help="Rows for each value of a setting; several --vary make all combinations.",
+        metavar="NAME=V,V...",
+        repeatable=True,
+    )
+    base: str | None = setting(
+        None, help="Head or row that the others are compared with; unset takes the first."
+    )
+    jobs: int = setting(
+        0, help="Fits side by side; 0 takes what cores and memory allow, and 1 on a GPU."
+    )
+    resamples: int = setting(10_000, help="Draws of the bootstrap behind each interval.")
+    format: str = setting(
+        "table", help="What to print.", choices=("table", "json", "markdown", "latex", "csv")
+    )
+    out: tuple[Path, ...] | None = setting(
+        None,
+        help="File for the table, too: .md, .tex, .json, .csv or .txt; may be given again.",
+        metavar="FILE",
+        repeatable=True,
+    )
+    plot: Path | None = setting(
+        None, help="File for a picture of the table: .svg, .png or .pdf.", metavar="FILE"
+    )
+    dry_run: bool = setting(default=False, help="Only say what is done and what would be fitted.")
 
     def __post_init__(self) -> None:
         FitConfig.__post_init__(self)
-        if self.heads is not None:
-            check_list("heads", self.heads)
+        for name in ("heads", "vary", "out"):
+            its = getattr(self, name)
+            if its is not None:
+                check_list(name, its)
         check_list("seeds", self.seeds)
+        require(self.jobs >= 0, f"jobs is {self.jobs}: give 0 or more")
+        require(
+            self.resamples >= FEWEST_RESAMPLES,
+            f"resamples is {self.resamples}: give {FEWEST_RESAMPLES} or more",
+        )
+        for path in self.out or ():
+            check_suffix("out", path, TABLE_SUFFIXES)
+        if self.plot is not None:
+            check_suffix("plot", self.plot, PLOT_SUFFIXES)
+
+
+def check_suffix(name: str, path: Path, known: tuple[str, ...]) -> None:
+    """Refuse a file whose name does not say which form it should have."""
+    require(
+        path.suffix.lower() in known,
+        f"{name} is {path}: end its name in {', '.join(known[:-1])} or {known[-1]}",
+    )
 
 
 def check_unfreeze(unfreeze: tuple[str, ...], *, e2e: bool) -> None:
@@ -177,3 +346,7 @@ def check_unfreeze(unfreeze: tuple[str, ...], *, e2e: bool) -> None:
         e2e or unfreeze == ("all",),
         f"unfreeze is {','.join(unfreeze)}, but only the heads learn here: add --e2e",
     )
+
+
+HEAD_SETTINGS = tuple(one.name for one in fields(HeadOptions))
+FIT_SETTINGS = tuple(one.name for one in fields(FitConfig) if one.name not in NOT_OF_A_RUN)

@@ -119,9 +119,18 @@ def _parameter(
         option,
         one.name,
         default=None,
+        multiple=one.metadata["repeatable"],
+        callback=_unless_empty if one.metadata["repeatable"] else None,
         metavar=None if wanted is bool else _metavar(one, wanted),
         help=f"{one.metadata['help']} {note}",
     )
+
+
+def _unless_empty(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    """What was given, or None as for every option that was not."""
+    return values or None
 
 
 def default_text(one: Field[Any]) -> str:

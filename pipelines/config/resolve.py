@@ -134,6 +134,18 @@ def family_of(dataset: str) -> str:
     return dataset.partition("-")[0]
 
 
+def read_text_value(config_class: type[Config], name: str, text: str, *, origin: str) -> Any:  # noqa: ANN401 - types are values here
+    """The value of a setting from its text, refused in the words that its option has.
+
+    Raises:
+        ConfigError: the text is not of the setting's type, or none of its choices.
+    """
+    (one,) = (one for one in fields(config_class) if one.name == name)
+    found = _Found(value=text, origin=origin, folder=Path(), is_text=True)
+    wanted = get_type_hints(config_class)[name]
+    return _convert(found, wanted, one.metadata["choices"], Path())
+
+
 def read_files(
     config_files: Sequence[Path], *, cwd: Path, user_file: Path | None
 ) -> list[SettingsFile]:
@@ -253,7 +265,9 @@ def _convert(found: _Found, wanted: Any, choices: Sequence[str], cwd: Path) -> A
             continue
         if choices and value not in choices:
             raise _refusal(found, did_you_mean(str(value), choices))
-        return _from_folder(value, found.folder, cwd) if isinstance(value, Path) else value
+        if isinstance(value, tuple):
+            return tuple(_placed(item, found.folder, cwd) for item in value)
+        return _placed(value, found.folder, cwd)
     raise _refusal(found, f"expected {' or '.join(_expectation(one) for one in types)}")
 
 
@@ -304,9 +318,11 @@ def _as_is(value: Any, wanted: Any) -> Any:  # noqa: ANN401 - types are values h
     return value
 
 
-def _from_folder(path: Path, folder: Path, cwd: Path) -> Path:
+def _placed(value: Any, folder: Path, cwd: Path) -> Any:  # noqa: ANN401 - types are values here
     """A relative path starts at the folder it was written in; short where that is here."""
-    path = path.expanduser()
+    if not isinstance(value, Path):
+        return value
+    path = value.expanduser()
     return path if path.is_absolute() or folder == cwd else folder / path
 
 

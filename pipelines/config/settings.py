@@ -18,6 +18,7 @@ from vidret.pipelines.config.declaring import (
     setting,
 )
 from vidret.pipelines.config.fitting import AblateConfig, FinetuneConfig, TrainConfig
+from vidret.pipelines.config.reporting import PageConfig
 
 TINY = "tiny"
 SYNTH = "synth"
@@ -29,6 +30,7 @@ DECODERS = ("av", "ffmpeg", "torchcodec", "nvdec")
 PIXELS = "pixels"
 MOST_FPS = 60
 Competition = Literal["group", "caption"]
+Precision = Literal["float32", "bfloat16", "float16"]
 COMPETITIONS: tuple[str, ...] = get_args(Competition)  # of a video's captions in video to text
 
 
@@ -186,11 +188,23 @@ class EvaluateConfig(ReportConfig):
         None, help="A .npy of each caption's column; unset pairs row i with column i."
     )
     protocol: str | None = setting(None, help="How to score the matrix, as in msvd-multi.")
+    precision: Precision = setting(
+        "float32",
+        help="What hidden layers are multiplied in; the coarser ones gain on a GPU alone.",
+        choices=get_args(Precision),
+    )
+    mem_budget: int | None = setting(
+        None, help="MiB that scoring may take beside the features; unset is what suits the device."
+    )
     device: str = setting("auto", help="Where to score.", metavar=DEVICES, shared=True)
 
     def __post_init__(self) -> None:
         Config.__post_init__(self)
         check_device(self.device)
+        require(
+            self.mem_budget is None or self.mem_budget >= 1,
+            f"mem_budget is {self.mem_budget}: give 1 MiB or more",
+        )
         self._check_matrix()
         _ = self.threshold
 
@@ -201,7 +215,8 @@ class EvaluateConfig(ReportConfig):
                 given = getattr(self, name)
                 require(given is None, f"{name} is {given}, but only a matrix needs it: add --sims")
             return
-        for name, unset in (("run", None), ("cache", None), ("split", "test")):
+        usual = (("run", None), ("cache", None), ("split", "test"), ("precision", "float32"))
+        for name, unset in usual:
             given = getattr(self, name)
             require(
                 given == unset,
@@ -212,6 +227,11 @@ class EvaluateConfig(ReportConfig):
             f"sims is {self.sims}, and nothing says how to score it: add a --protocol, such as "
             "msvd-multi, msrvtt-1ka or pairs",
         )
+
+    @property
+    def memory(self) -> int | None:
+        """`mem_budget` in bytes."""
+        return None if self.mem_budget is None else self.mem_budget << 20
 
     @property
     def competition(self) -> Competition | None:
@@ -393,6 +413,7 @@ CONFIGS: dict[str, type[Config]] = {
     FinetuneConfig.table: FinetuneConfig,
     EvaluateConfig.table: EvaluateConfig,
     AblateConfig.table: AblateConfig,
+    PageConfig.table: PageConfig,
     SearchConfig.table: SearchConfig,
 }
 

@@ -88,4 +88,4 @@ def _line(name: str, value: object, origin: str) -> str:
 
 def _toml(value: object) -> str:
     """A value as TOML writes it, which for these types is as JSON does."""
-    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=str)  # what JSON does not know are paths

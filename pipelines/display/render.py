@@ -12,7 +12,6 @@ from vidret.data.manifest import Manifest
 from vidret.data.printable import printable
 from vidret.data.samples import AudioState
 from vidret.data.words import counted, size_text
-from vidret.pipelines.ablate import AblateReport
 from vidret.pipelines.cache import (
     CacheCheckReport,
     CacheExportReport,
@@ -21,8 +20,8 @@ from vidret.pipelines.cache import (
 )
 from vidret.pipelines.config.declaring import Config
 from vidret.pipelines.display.progress import clock_text
-from vidret.pipelines.display.ranked import DIRECTIONS, competition_sentence, ranks_table
-from vidret.pipelines.display.tables import Rendered, Table, mean_std
+from vidret.pipelines.display.ranked import competition_sentence, ranks_table
+from vidret.pipelines.display.tables import Rendered, Table
 from vidret.pipelines.evaluate import EvaluateReport, Setting
 from vidret.pipelines.extraction.report import ExtractReport
 from vidret.pipelines.finetune import FinetuneReport
@@ -33,7 +32,6 @@ from vidret.pipelines.training.runs import Run
 from vidret.pipelines.training.tuning import learning_encoders, origin_of
 from vidret.pipelines.weights import ConvertReport, WeightsReport
 
-ABLATED = ("R@1", "R@5", "R@10", "MdR", "MnR")  # with their spread, what a line has room for
 LISTED_FAILURES = 10
 LISTED_TENSORS = 5
 LISTED_PARTIAL = 5
@@ -303,26 +301,6 @@ def render_evaluate(report: EvaluateReport) -> Rendered:
     return [table, "", kinds]
 
 
-def render_ablate(report: AblateReport) -> Rendered:
-    """The paper's Table 1: a row a head, mean and spread over the seeds."""
-    parts: list[str | Table] = []
-    for way, name in DIRECTIONS.items():
-        rows = tuple(
-            (row.label, *(mean_std(row.values(way, metric)) for metric in ABLATED))
-            for row in report.rows
-        )
-        title = f"{name}: {setting_line(report.setting)}"
-        parts += [Table(title=title, columns=("head", *ABLATED), rows=rows), ""]
-    if kinds := list(report.rows[0].scores[0].kinds):
-        rows = tuple(
-            (row.label, *(mean_std(row.values("kinds", kind)) for kind in kinds))
-            for row in report.rows
-        )
-        title = "R@1 text to video, by what decides the caption"
-        parts += [Table(title=title, columns=("head", *kinds), rows=rows), ""]
-    return [*parts, setting_caption(report.setting, seeds=len(report.seeds))]
-
-
 def render_search(report: SearchReport, form: str = "table") -> Rendered:
     """The hits as a table, as csv, or as bare paths."""
     if form == "paths":
@@ -355,7 +333,6 @@ def setting_line(setting: Setting) -> str:
 
 def setting_caption(setting: Setting, *, seeds: int) -> str:
     """What else numbers must say about themselves."""
-    coverage = setting.coverage
     oracle = (
         " (oracle: picked on the split it reports)" if setting.select_on == setting.split else ""
     )
@@ -363,15 +340,24 @@ def setting_caption(setting: Setting, *, seeds: int) -> str:
         f"Chance R@1 is {setting.chance:.2f}.",
         competition_sentence(setting.v2t_by),
         f"Epochs picked on {setting.select_on}{oracle}.",
-        f"Videos found {coverage.found:,} of {coverage.expected:,}{_in_part(coverage)}; sound: "
-        + _sound_line({str(state): count for state, count in coverage.sound.items()})
-        + ".",
+        *found_sentences(setting),
     ]
     if seeds > 1:
         sentences.insert(0, f"Mean ± standard deviation over {seeds} seeds.")
+    return " ".join(sentences)
+
+
+def found_sentences(setting: Setting) -> list[str]:
+    """What of a split was there to be measured on, and what its dataset notes."""
+    coverage = setting.coverage
+    sentences = [
+        f"Videos found {coverage.found:,} of {coverage.expected:,}{_in_part(coverage)}; sound: "
+        + _sound_line({str(state): count for state, count in coverage.sound.items()})
+        + "."
+    ]
     if setting.dropped_captions:
         sentences.append(f"{setting.dropped_captions:,} captions of missing videos left out.")
-    return " ".join([*sentences, *(f"Note: {note}." for note in setting.notes)])
+    return [*sentences, *(f"Note: {note}." for note in setting.notes)]
 
 
 def _in_part(coverage: Coverage) -> str:

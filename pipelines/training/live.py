@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from vidret.data.batches import Texts, Videos
+from vidret.data.batches import PackedTexts, Texts, Videos
 from vidret.data.errors import DamagedError
 from vidret.data.features import SplitFeatures
 from vidret.extract.clip import ClipEncoder
@@ -14,7 +14,7 @@ from vidret.extract.embedding import batch_sizes
 from vidret.extract.encoders import Encoders
 from vidret.extract.panns import SHORTEST, SoundEncoder
 from vidret.pipelines.training.footage import Footage, Shot
-from vidret.pipelines.training.loop import Split
+from vidret.pipelines.training.splits import Split
 
 VISUAL, TEXT, SOUND = "visual", "text", "audio"
 
@@ -84,7 +84,8 @@ class LiveSplit:
         if not self.live:
             return self.cached
         texts, videos = self.cached.texts, self.cached.videos
-        sentence, words = texts.sentence.clone(), texts.words.clone()
+        assert isinstance(texts, PackedTexts)
+        sentence, words = texts.sentence.clone(), texts.values.clone()
         frames, audio = videos.frames.clone(), videos.audio.clone()
         sizes = batch_sizes(frames.device)
         videos_per_batch = max(1, sizes.pictures // frames.shape[1])
@@ -92,13 +93,14 @@ class LiveSplit:
             for rows in _blocks(len(texts) if TEXT in self.live else 0, sizes.texts, frames):
                 some = self.texts(rows)
                 sentence[rows] = _as_stored(some.sentence)
-                words[rows, : some.words.shape[1]] = _as_stored(some.words)
+                first, last = texts.offsets[rows[0]], texts.offsets[rows[-1] + 1]
+                words[first:last] = _as_stored(some.words[some.word_mask])
             for rows in _blocks(len(videos), videos_per_batch, frames):
                 both = self.videos(rows)
                 frames[rows], audio[rows] = _as_stored(both.frames), _as_stored(both.audio)
         return replace(
             self.cached,
-            texts=replace(texts, sentence=sentence, words=words),
+            texts=replace(texts, sentence=sentence, values=words),
             videos=replace(videos, frames=frames, audio=audio),
         )
 

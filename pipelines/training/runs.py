@@ -7,9 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from vidret.data.cache import find_caches
 from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
@@ -17,25 +15,24 @@ from vidret.data.fingerprint import Fingerprint
 from vidret.data.manifest import MANIFEST, read_manifest
 from vidret.data.storage.publish import publish
 from vidret.heads.catalog import build_retriever
+from vidret.heads.options import HeadOptions
 from vidret.heads.retriever import Retriever
+from vidret.pipelines.config.fitting import FIT_SETTINGS, HEAD_SETTINGS, FitConfig
+from vidret.pipelines.training.checkpoints import read_tensors, require_same_tensors
 
 log = logging.getLogger(__name__)
 
-RUN, WEIGHTS, STATE = "run.json", "heads.safetensors", "state.pt"
+RUN, WEIGHTS = "run.json", "heads.safetensors"
 CLIP_WEIGHTS, SOUND_WEIGHTS = "clip.safetensors", "sound.safetensors"  # of a run that changed them
-FORMAT = 1  # of the folder of a run
-FIT_SETTINGS = (
-    "epochs",
-    "audio_epochs",
-    "batch_size",
-    "lr",
-    "audio_lr",
-    "weight_decay",
-    "dropout",
-    "hidden",
-    "word_weight_scale",
-    "select_on",
-)
+FORMAT = 2  # of the folder of a run
+WORKED_BY = {"decay_to": "zero"}  # before it was a setting
+NEWER = frozenset({"audio_weight"})  # what weights of an older vidret lack, and did without
+RENAMED = {  # in format 1
+    "video_head.norm1.": "video_head.norm.",
+    "video_head.norm2.": "video_head.feed_forward.norm.",
+    "video_head.first.": "video_head.feed_forward.first.",
+    "video_head.second.": "video_head.feed_forward.second.",
+}
 SOUND = "+cmfi"  # how the name of a head with sound ends
 
 
@@ -67,6 +64,19 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AudioWeight:
+    """How much the sound was found to count in a score.
+
+    Args:
+        chosen: the weight that the run scores with.
+        tried: each weight with its numbers on the split that picks the epoch.
+    """
+
+    chosen: float
+    tried: list[dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """What `run.json` says; `complete` once the weights lie beside it.
 
@@ -83,6 +93,7 @@ class Run:
     history: dict[str, list[dict[str, float]]]
     complete: bool
     origin: Origin | None = None
+    audio_weight: AudioWeight | None = None
 
     @property
     def has_own_encoders(self) -> bool:
@@ -123,6 +134,8 @@ def write_run(folder: Path, run: Run) -> None:
     }
     if run.origin is not None:
         values["origin"] = asdict(run.origin)
+    if run.audio_weight is not None:
+        values["audio_weight"] = asdict(run.audio_weight)
     make_folder(folder)
     with publish(folder / RUN) as part:
         part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
@@ -160,10 +173,11 @@ def read_run(folder: Path) -> Run:
             seed=values["seed"],
             cache=Path(values["cache"]),
             fingerprint=Fingerprint.from_json(values["fingerprint"], str(path)),
-            settings={name: values["settings"][name] for name in FIT_SETTINGS},
+            settings=_settings_of(values["settings"]),
             history=values["history"],
             complete=values["complete"],
             origin=_read_origin(values.get("origin"), str(path)),
+            audio_weight=_read_audio_weight(values.get("audio_weight")),
         )
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingError(
@@ -174,6 +188,14 @@ def read_run(folder: Path) -> Run:
         raise DamagedError(
             f"{path} cannot be read ({error!r}): remove the folder and train again"
         ) from error
+
+
+def _settings_of(written: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run; what an older vidret could not set has the value it worked by."""
+    usual, settings = FitConfig(), dict(written)
+    for name in FIT_SETTINGS:
+        settings.setdefault(name, WORKED_BY.get(name, getattr(usual, name)))
+    return {name: settings[name] for name in FIT_SETTINGS}
 
 
 def _require_format(found: int, path: Path) -> None:
@@ -279,16 +301,17 @@ def encoders_of_run(work: Path, name: str) -> tuple[str, str]:
 
 def build_head(run: Run, *, sound: bool = True) -> Retriever:
     """The head of a run before it has learned anything, with or without its head for sound."""
-    return build_retriever(
+    retriever = build_retriever(
         run.head if sound else run.head.removesuffix(SOUND),
         dim=run.fingerprint.dim,
         audio_dim=run.fingerprint.audio_dim,
-        logit_scale=run.fingerprint.logit_scale,
-        dropout=run.settings["dropout"],
-        hidden=run.settings["hidden"],
-        word_weight_scale=run.settings["word_weight_scale"],
+        logit_scale=run.settings["logit_scale"] or run.fingerprint.logit_scale,
+        options=HeadOptions(**{name: run.settings[name] for name in HEAD_SETTINGS}),
         seed=run.seed,
     )
+    weight = run.settings["audio_weight"]
+    retriever.audio_weight.fill_(1.0 if weight == "val" else weight)
+    return retriever
 
 
 def save_weights(folder: Path, retriever: Retriever) -> None:
@@ -315,41 +338,25 @@ def load_weights(folder: Path, run: Run) -> Retriever:
 
     Raises:
         MissingError: the run has not finished.
-        DamagedError: its weights cannot be read, or do not fit its head.
+        DamagedError: its weights cannot be read.
+        MismatchError: they are those of another head, or of another width.
     """
     require_finished(folder, run)
     retriever = build_head(run)
-    try:
-        retriever.load_state_dict(load_file(folder / WEIGHTS))
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise DamagedError(
-            f"{folder / WEIGHTS} cannot be read ({str(error).splitlines()[0]}): train again"
-        ) from error
+    expected, found = retriever.state_dict(), read_tensors(folder / WEIGHTS)
+    found = {name: expected[name] for name in NEWER & expected.keys()} | {
+        _renamed(name): tensor for name, tensor in found.items()
+    }
+    require_same_tensors(found, expected, where=str(folder / WEIGHTS), what="this head")
+    retriever.load_state_dict(found)
     return retriever
 
 
-def save_state(folder: Path, state: dict[str, Any]) -> None:
-    """Write everything that a stopped run needs to go on."""
-    with publish(folder / STATE) as part:
-        torch.save(state, part)
-
-
-def load_state(folder: Path) -> dict[str, Any] | None:
-    """What `save_state` wrote last, or None.
-
-    Raises:
-        DamagedError: it cannot be read.
-    """
-    path = folder / STATE
-    if not path.exists():
-        return None
-    try:
-        return torch.load(path, weights_only=True)
-    except Exception as error:  # torch names no class for all that can be wrong with a file
-        reason = f"{str(error).partition('. ')[0]} ".splitlines()[0].strip()
-        raise DamagedError(
-            f"{path} cannot be read ({reason}): remove the folder and train again"
-        ) from error
+def _renamed(name: str) -> str:
+    """What a tensor is called today."""
+    for before, now in RENAMED.items():
+        name = name.replace(before, now)
+    return name
 
 
 def _with_weights(encoder: str, weights: Path) -> str:
@@ -359,6 +366,10 @@ def _with_weights(encoder: str, weights: Path) -> str:
     from vidret.extract.weights.backbones import with_other_weights
 
     return with_other_weights(encoder, weights.absolute())
+
+
+def _read_audio_weight(values: dict[str, Any] | None) -> AudioWeight | None:
+    return None if values is None else AudioWeight(**values)
 
 
 def _read_origin(values: dict[str, Any] | None, where: str) -> Origin | None:

@@ -21,11 +21,24 @@ from vidret.extract.decoding.sampling import parse_sampling
 from vidret.extract.encoders import Encoders, pick_device
 from vidret.extract.panns import load_sound
 from vidret.extract.weights.files import hash_file, picture_metadata
-from vidret.heads.loss import info_nce
 from vidret.heads.retriever import Retriever
 from vidret.pipelines.config.fitting import FinetuneConfig
-from vidret.pipelines.training.fitting import as_split, best_epoch, stages_of
+from vidret.pipelines.training.checkpoints import (
+    STATE,
+    epochs_done,
+    load_state,
+    save_state,
+    state_of_stage,
+)
+from vidret.pipelines.training.fitting import as_split, best_epoch, make_stage, stages_of
 from vidret.pipelines.training.footage import Footage
+from vidret.pipelines.training.journal import USUAL_LOG, Journal
+from vidret.pipelines.training.learners import (
+    batch_loss,
+    computing_in,
+    measure,
+    ready_for_stage,
+)
 from vidret.pipelines.training.live import (
     SOUND,
     TEXT,
@@ -43,24 +56,21 @@ from vidret.pipelines.training.loop import (
     OnEpoch,
     Stage,
     fit_learner,
-    measure,
-    weight_groups,
 )
+from vidret.pipelines.training.optimizing import weight_groups
 from vidret.pipelines.training.runs import (
     CLIP_WEIGHTS,
     SOUND_WEIGHTS,
-    STATE,
     WEIGHTS,
     Origin,
     Run,
     find_run,
-    load_state,
     load_weights,
     read_run,
-    save_state,
     save_weights,
     write_run,
 )
+from vidret.pipelines.training.weighing import FROM_VAL, choose_audio_weight
 
 ENCODERS_OF = {VIDEO_TEXT: (VISUAL, TEXT), AUDIO: (SOUND,)}  # what may learn in each stage
 
@@ -89,16 +99,9 @@ class Tuning:
 
 def plan_stages(run: Run) -> list[Stage]:
     """As `vidret train-heads` has them; CLIP may learn below a head that cannot."""
-    stages, settings = stages_of(run), run.settings
+    stages = stages_of(run)
     if learning_encoders(run, VIDEO_TEXT) and VIDEO_TEXT not in [stage.name for stage in stages]:
-        first = Stage(
-            name=VIDEO_TEXT,
-            epochs=settings["epochs"],
-            batch_size=settings["batch_size"],
-            lr=settings["lr"],
-            weight_decay=settings["weight_decay"],
-        )
-        return [first, *stages]
+        return [make_stage(VIDEO_TEXT, run.settings), *stages]
     return stages
 
 
@@ -110,9 +113,8 @@ def learning_encoders(run: Run, stage: str) -> list[str]:
 def make_learner(run: Run, stage: Stage, tuning: Tuning) -> Learner:
     """What a stage trains: the heads, and the encoders that the run unfreezes for it."""
     retriever, live = tuning.retriever, learning_encoders(run, stage.name)
-    if stage.name == AUDIO:
-        retriever.freeze_video_head()
-    elif retriever.audio_head is not None:
+    ready_for_stage(retriever, stage)
+    if stage.name != AUDIO and retriever.audio_head is not None:
         retriever.audio_head.requires_grad_(False)  # noqa: FBT003 (torch's own signature)
     trained = retriever if stage.name == AUDIO else without_sound(retriever)
     groups = weight_groups(retriever, lr=stage.lr, weight_decay=stage.weight_decay)
@@ -130,14 +132,17 @@ def make_learner(run: Run, stage: Stage, tuning: Tuning) -> Learner:
 
     def loss(rows: Tensor) -> Tensor:
         rows = rows.to(train.cached.owners.device)
-        texts, videos = train.batch(rows)
-        return info_nce(trained.logits(texts, videos), train.cached.owners[rows])
+        with computing_in(stage.precision, rows.device):
+            texts, videos = train.batch(rows)
+        return batch_loss(trained, stage, texts, videos, train.cached.owners[rows])
 
     return Learner(
         model=model,
         retriever=trained,
         groups=groups,
-        captions=len(train.cached),
+        owners=train.cached.owners.cpu(),
+        caption_ids=train.cached.caption_ids,
+        begin_epoch=lambda _: lambda rows: rows,
         loss=loss,
         measure=lambda: measure(retriever, select.encode()),
     )
@@ -254,27 +259,29 @@ def fit_tuning(folder: Path, run: Run, tuning: Tuning, on_epoch: Callable[[int],
     state = load_state(folder) or {"stage": None, "finished": {}}
     history: dict[str, Any] = dict(state["finished"])
     stages = plan_stages(run)
-    for stage in stages:
-        learner = make_learner(run, stage, tuning)
-        encoder = _learning_encoder(run, stage, tuning)
-        path = folder / WEIGHTS_OF[stage.name]
-        if stage.name in history:
-            if encoder is not None and _is_better(history[stage.name]):
-                _read_encoder(path, encoder)
-        else:
-            fit = fit_learner(
-                learner,
-                stage,
-                seed=run.seed,
-                on_epoch=_keeper(folder, stage, history, on_epoch),
-                resume=state if state["stage"] == stage.name else None,
-                from_start=True,
-            )
-            history[stage.name] = fit.history
-            _write_encoder(path, encoder if _is_better(fit.history) else None)
-        if encoder is not None and _is_better(history[stage.name]) and stage is not stages[-1]:
-            tuning = _settle(run, stage, tuning)
-    return _finish(folder, run, tuning.retriever, history)
+    with Journal(folder, USUAL_LOG, epochs_done(state)) as journal:
+        for stage in stages:
+            learner = make_learner(run, stage, tuning)
+            encoder = _learning_encoder(run, stage, tuning)
+            path = folder / WEIGHTS_OF[stage.name]
+            if stage.name in history:
+                if encoder is not None and _is_better(history[stage.name]):
+                    _read_encoder(path, encoder)
+            else:
+                fit = fit_learner(
+                    learner,
+                    stage,
+                    seed=run.seed,
+                    on_epoch=_keeper(folder, stage, history, on_epoch),
+                    resume=state_of_stage(state, stage.name, learner.model, folder),
+                    from_start=True,
+                    journal=journal,
+                )
+                history[stage.name] = fit.history
+                _write_encoder(path, encoder if _is_better(fit.history) else None)
+            if encoder is not None and _is_better(history[stage.name]) and stage is not stages[-1]:
+                tuning = _settle(run, stage, tuning)
+    return _finish(folder, run, tuning, history)
 
 
 def _settle(run: Run, stage: Stage, tuning: Tuning) -> Tuning:
@@ -287,9 +294,13 @@ def _settle(run: Run, stage: Stage, tuning: Tuning) -> Tuning:
     )
 
 
-def _finish(folder: Path, run: Run, retriever: Retriever, history: dict[str, Any]) -> Run:
+def _finish(folder: Path, run: Run, tuning: Tuning, history: dict[str, Any]) -> Run:
     """Write the numbers, and last the heads: without them a run counts as not finished."""
-    fingerprint = run.fingerprint
+    fingerprint, retriever = run.fingerprint, tuning.retriever
+    if run.settings["audio_weight"] == FROM_VAL and retriever.audio_head is not None:
+        live = frozenset(learning_encoders(run, AUDIO))
+        select = replace(tuning.select, live=live).encode()
+        run = replace(run, audio_weight=choose_audio_weight(retriever, select))
     if (folder / CLIP_WEIGHTS).exists():
         fingerprint = replace(fingerprint, backbone_weights=hash_file(folder / CLIP_WEIGHTS))
     if (folder / SOUND_WEIGHTS).exists():

@@ -18,7 +18,9 @@ from making.processes import (
     wait_until,
 )
 
-from vidret.pipelines.training.runs import RUN, STATE, WEIGHTS, load_state
+from vidret.pipelines.training.checkpoints import STATE, load_state
+from vidret.pipelines.training.journal import LOG, read_log
+from vidret.pipelines.training.runs import RUN, WEIGHTS, read_run
 
 TRAIN = ("train-heads", "--cache", "planted", "--epochs", "25", "--audio-epochs", "25")
 TRAIN = (*TRAIN, "--batch-size", "16", "--name", "mine")
@@ -58,7 +60,12 @@ def assert_equal_to_uninterrupted(folder: Path, whole: Path) -> None:
     assert (found / WEIGHTS).read_bytes() == (expected / WEIGHTS).read_bytes()
     numbers, wanted = (json.loads((one / RUN).read_text()) for one in (found, expected))
     assert numbers["history"] == wanted["history"]
-    assert sorted(path.name for path in found.iterdir()) == [WEIGHTS, RUN]
+    assert sorted(path.name for path in found.iterdir()) == [WEIGHTS, LOG, RUN]
+    places, wanted_places = (
+        [(line["kind"], line["stage"], line["epoch"], line["step"]) for line in read_log(one)]
+        for one in (found, expected)
+    )
+    assert places == wanted_places
 
 
 @pytest.mark.parametrize("stage", ["video-text", "audio"])
@@ -104,7 +111,11 @@ def test_a_stopped_table_goes_on_with_the_rows_that_are_missing(here, tmp_path_f
         wait_until(lambda: len(list(runs.glob(f"*/{WEIGHTS}"))) >= 3, process)
         code, _, talk = interrupt(process)
     assert code == 130
-    finished = {path: path.stat().st_mtime_ns for path in runs.glob(f"*/{WEIGHTS}")}
+    finished = {
+        path: path.stat().st_mtime_ns
+        for path in runs.glob(f"*/{WEIGHTS}")
+        if read_run(path.parent).complete
+    }
     table = json.loads(succeed(*continuing_command(talk), cwd=here))
     assert table == expected
     assert {path: path.stat().st_mtime_ns for path in finished} == finished

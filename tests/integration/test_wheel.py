@@ -11,7 +11,8 @@ from making.wheels import ROOT, build_wheel, install_wheel
 pytestmark = pytest.mark.xdist_group("wheel")
 
 FOLDERS = ("data", "extract", "heads", "pipelines")
-SHIPPED = ("*.py", "*.toml", "*.json", "*.safetensors", "*.log", "*.jsonl", "*.mp4", "py.typed")
+CODE = ("*.py", "*.toml", "*.html", "*.css", "py.typed")
+SHIPPED = (*CODE, "*.json", "*.safetensors", "*.log", "*.jsonl", "*.mp4")
 
 
 @pytest.fixture(scope="module")

@@ -52,13 +52,13 @@ def noisy(values: Tensor, mask: Tensor) -> Tensor:
     return values.where(mask[..., None], values * NOISE)
 
 
-def shake(module: nn.Module, *, seed: int = 2) -> nn.Module:
+def shake(module: nn.Module, *, seed: int = 2, scale: float = 0.4) -> nn.Module:
     """Give every weight of a module a drawn value, so that none is an identity or zero any more."""
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in module.parameters():
             noise = torch.randn(weight.shape, generator=draw, dtype=weight.dtype)
-            weight.add_(0.4 * noise)
+            weight.add_(scale * noise)
     return module
 
 

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 from making.caches import a_fingerprint
+from making.rich import WIDE, Hiding, densify
 
 from vidret.data.cache import FeatureCache
 from vidret.data.fingerprint import Fingerprint
 from vidret.data.manifest import Manifest, SplitCount, write_manifest
 from vidret.data.samples import AudioState, Failure, TextEmbeddings, VideoEmbeddings
 from vidret.data.shards import write_caption_shard, write_video_shard
+from vidret.data.storage.projections import write_projections
 from vidret.pipelines.training.fitting import as_split
-from vidret.pipelines.training.loop import Split
+from vidret.pipelines.training.splits import Split
 
 DIM, AUDIO_DIM, FRAMES = 16, 8, 4
 EVENT = slice(0, 8)  # what happens; the other places hold only what distracts
@@ -41,6 +43,10 @@ def write_planted_cache(
     with_sound: bool = True,
     with_captions: bool = True,
     failures: Sequence[Failure] = (),
+    dense: bool = False,
+    hidden: bool = False,
+    off: float = 0.0,
+    bias: bool = True,
     **changes,
 ) -> Path:
     """A cache with videos of two kinds, in turn.
@@ -56,9 +62,19 @@ def write_planted_cache(
         with_sound: give the videos sound, but for every eighth one.
         with_captions: write captions.
         failures: videos that could not be read, beyond those.
+        dense: store frames at a fixed rate, too, as `--sampling fps:1` does.
+        hidden: store what enters the last projections, as `--features hidden` does.
+        off: how far these projections are from right ones.
+        bias: give them one.
         changes: to the fingerprint.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if dense:
+        changes = {"frame_policy": "fps:1"} | changes
+    if hidden:
+        changes = {"features": "hidden", "frame_dim": WIDE, "text_dim": WIDE} | changes
+    hiding = Hiding(DIM, off=off, bias=bias, seed=seed + 1)
+    more = np.random.default_rng(seed + 2)
     fingerprint = planted_fingerprint(**changes)
     digest = fingerprint.features_digest
     rng = np.random.default_rng(seed)
@@ -66,6 +82,10 @@ def write_planted_cache(
     shards = []
     for number, (split, count) in enumerate(splits.items()):
         videos, captions = _draw_split(split, count, rng, heard_as, with_sound=with_sound)
+        videos = [densify(video, more) for video in videos] if dense else videos
+        if hidden:
+            videos = [hiding.video(video) for video in videos]
+            captions = [hiding.text(caption) for caption in captions]
         path = folder / f"videos-{number:05d}.h5"
         shards.append(write_video_shard(path, videos, list(failures) if not number else [], digest))
         if with_captions:
@@ -91,6 +111,7 @@ def write_planted_cache(
         },
         shards=tuple(shards),
         complete=True,
+        files=write_projections(folder, hiding.tensors) if hidden else {},
     )
     write_manifest(folder, manifest)
     return folder

@@ -12,6 +12,7 @@ from vidret.data.fingerprint import Fingerprint
 from vidret.data.manifest import Manifest, SplitCount, write_manifest
 from vidret.data.samples import AudioState, Caption, Failure, VideoEmbeddings
 from vidret.data.shards import write_caption_shard, write_video_shard
+from vidret.data.storage.projections import write_projections
 from vidret.extract.clip import EncodedText
 from vidret.extract.encoders import Encoders, EncoderSpec, load_encoders
 from vidret.extract.task import encode_captions
@@ -30,9 +31,9 @@ def tiny_encoders() -> Encoders:
     return load_encoders(EncoderSpec(backbone="tiny", audio="none", device="cpu", offline=True))
 
 
-def encode_query(text: str) -> EncodedText:
+def encode_query(text: str, *, hidden: bool = False) -> EncodedText:
     with torch.inference_mode():
-        return tiny_encoders().clip.encode_texts([text], "cpu")[0]
+        return tiny_encoders().clip.encode_texts([text], "cpu", hidden=hidden)[0]
 
 
 def searchable_fingerprint(**changes) -> Fingerprint:
@@ -54,6 +55,7 @@ def write_searchable_cache(
     *,
     splits: Sequence[str] = ("train", "train", "val", "test"),
     failures: Sequence[Failure] = (),
+    hidden: bool = False,
     **changes,
 ) -> Path:
     """Video `vN` shows sentence N in its frame N and nothing much in the others; v3 is silent.
@@ -62,9 +64,15 @@ def write_searchable_cache(
         folder: of the cache.
         splits: of each video.
         failures: videos that could not be read.
+        hidden: store captions as they enter the text tower's last projection.
         changes: to the fingerprint.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    clip, files = tiny_encoders().clip, {}
+    if hidden:
+        changes = {"features": "hidden", "text_dim": clip.text_dim(hidden), **changes}
+        maps = {name: tensor.numpy() for name, tensor in clip.projections().items()}
+        files = write_projections(folder, {n: t for n, t in maps.items() if n.startswith("text.")})
     fingerprint = searchable_fingerprint(**changes)
     captions = [
         Caption(id=f"v{number}#0", video_id=f"v{number}", text=text, kind="event")
@@ -72,6 +80,7 @@ def write_searchable_cache(
     ]
     with torch.inference_mode():
         texts = encode_captions(captions, tiny_encoders())
+        said = encode_captions(captions, tiny_encoders(), hidden=hidden)
     rng = np.random.default_rng(0)
     videos = []
     for number, (text, split) in enumerate(zip(texts, splits, strict=True)):
@@ -97,7 +106,7 @@ def write_searchable_cache(
     digest = fingerprint.features_digest
     shards = (
         write_video_shard(folder / "videos-00000.h5", videos, list(failures), digest),
-        write_caption_shard(folder / "captions-00000.h5", texts, digest),
+        write_caption_shard(folder / "captions-00000.h5", said, digest),
     )
     manifest = Manifest(
         fingerprint=fingerprint,
@@ -116,6 +125,7 @@ def write_searchable_cache(
         },
         shards=shards,
         complete=True,
+        files=files,
     )
     write_manifest(folder, manifest)
     return folder

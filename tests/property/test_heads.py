@@ -11,14 +11,17 @@ from torch.testing import assert_close
 
 from vidret.heads.catalog import build_retriever, head_names
 from vidret.heads.metrics import text_to_video_ranks, video_to_text_ranks
-from vidret.heads.retriever import score_in_blocks
+from vidret.heads.options import HeadOptions
+from vidret.heads.scoring import score_in_blocks
 
 DIM, AUDIO_DIM = 6, 4
 FEW = settings(max_examples=25, deadline=None)
 
 RETRIEVERS = {
     name: shake(
-        build_retriever(name, dim=DIM, audio_dim=AUDIO_DIM, logit_scale=100.0, hidden=5).double()
+        build_retriever(
+            name, dim=DIM, audio_dim=AUDIO_DIM, logit_scale=100.0, options=HeadOptions(hidden=5)
+        ).double()
     ).eval()
     for name in head_names()
 }

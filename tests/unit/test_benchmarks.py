@@ -110,6 +110,24 @@ def test_ranks_are_measured_whole_mapped_as_a_command_and_on_the_fly(load, monke
     assert rows[-1][-1] == "held |"
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")  # torch's workers fork
+def test_training_is_measured_beside_a_loader(load, monkeypatch, capsys):
+    train = load("train")
+    for name, value in {"DIM": 16, "VIDEOS": 10, "BATCHES": (4,)}.items():
+        monkeypatch.setattr(train, name, value)
+    sizes = ["--captions", "60", "--steps", "3", "--rounds", "1", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *sizes])
+    train.main()
+    told = capsys.readouterr().out
+    assert told.startswith("## Training of MGFI")
+    assert "60 captions of 7 words on average" in told
+    rows = [line.split(" | ") for line in told.splitlines() if line.startswith("| ")]
+    ways = [row[0] for row in rows if "batch 4" in row[0]]
+    assert [way[2:10] for way in ways] == ["vidret, ", "a DataLo", "batch 4"]
+    assert rows[-1][2] == "below 10%"
+    assert rows[-1][-1].endswith("MiB |")
+
+
 def test_the_command_stands_under_the_heading(load):
     printed = load("run").with_command("## Title\n\nText\n", "make bench")
     assert printed.splitlines()[:5] == ["## Title", "", "```", "make bench", "```"]

@@ -6,6 +6,7 @@ from vidret.data.errors import ConfigError
 from vidret.heads.catalog import build_retriever, head_names
 from vidret.heads.mean import MeanPooling
 from vidret.heads.mgfi import MGFI
+from vidret.heads.options import HeadOptions
 
 SIZES = {"dim": 8, "audio_dim": 5, "logit_scale": 100.0}
 
@@ -52,17 +53,19 @@ def test_a_name_like_none_gets_the_list():
 
 
 def test_the_settings_reach_the_head():
-    retriever = build_retriever("mgfi", **SIZES, dropout=0.1, hidden=3, word_weight_scale="sqrt_c")
+    retriever = build_retriever(
+        "mgfi", **SIZES, options=HeadOptions(dropout=0.1, hidden=3, word_weight_scale="sqrt_c")
+    )
     head = retriever.video_head
     assert head.dropout.p == 0.1
-    assert head.first.out_features == 3
+    assert head.feed_forward.first.out_features == 3
     assert head.word_log_scale.exp().item() == pytest.approx(8**-0.5)
 
 
 def test_the_paper_decides_what_is_not_said():
     head = build_retriever("mgfi", **SIZES).video_head
     assert head.word_log_scale.exp().item() == 1
-    assert head.first.out_features == 8
+    assert head.feed_forward.first.out_features == 8
     assert head.dropout.p == 0.3
 
 
@@ -72,5 +75,7 @@ def test_a_seed_decides_the_weights_and_disturbs_no_other_draw():
     one, same, other = (build_retriever("mgfi+cmfi", **SIZES, seed=s) for s in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(one.audio_head.null, same.audio_head.null)
-    assert torch.equal(one.video_head.first.weight, same.video_head.first.weight)
+    assert torch.equal(
+        one.video_head.feed_forward.first.weight, same.video_head.feed_forward.first.weight
+    )
     assert not torch.equal(one.audio_head.null, other.audio_head.null)

@@ -1,39 +1,54 @@
 """Every head against the paper's equations, written apart in numpy: values and gradients."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from making.heads import draw_texts, draw_videos, shake
-from oracles import paper
+from oracles.of_heads import (
+    VARIANTS,
+    Inputs,
+    inputs_of,
+    named_weights,
+    oracle_scores,
+    oracle_weights,
+    variant_scores,
+)
 
 from vidret.heads.catalog import build_retriever, head_names
-from vidret.heads.retriever import Retriever, score_in_blocks
+from vidret.heads.options import HeadOptions
+from vidret.heads.retriever import Retriever
+from vidret.heads.scoring import score_in_blocks
 
 DIM, AUDIO_DIM, HIDDEN = 6, 7, 5
 TEXTS = draw_texts([3, 5, 1], DIM)
 VIDEOS = draw_videos([4, 1, 6, 3], DIM, AUDIO_DIM, heard=[True, False, True, True])
+OPTIONS = {
+    "literal": {},
+    "sqrt_c": {"word_weight_scale": "sqrt_c"},
+    "learnable": {"word_weight_scale": "learnable"},
+    "own feed-forward": {"feed_forward": "own"},
+    "own norms": {"norms": "own"},
+    "biases": {"projection_bias": True},
+    "gelu": {"activation": "gelu"},
+    "relu": {"activation": "relu"},
+    "words and end": {"word_set": "words+end"},
+    "text-mean": {"missing_audio": "text-mean"},
+    "all of them": {
+        "word_weight_scale": "sqrt_c",
+        "feed_forward": "own",
+        "norms": "own",
+        "projection_bias": True,
+        "activation": "gelu",
+        "word_set": "words+end",
+        "missing_audio": "text-mean",
+        "start": "random",
+    },
+}
 STEP = 1e-5
 ENTRIES = 3  # how many entries of each tensor are moved for its gradient
-
-VARIANTS = {
-    "mean-ff": paper.Variant(sentence_frame=False, word_frame=False),
-    "s-f": paper.Variant(word_frame=False),
-    "w-f": paper.Variant(sentence_frame=False),
-    "mgfi": paper.Variant(),
-}
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the oracle reads, unpadded; each list has one array a caption or video."""
-
-    sentences: list
-    words: list
-    frames: list
-    audio: list
 
 
 def test_every_head_is_compared():
@@ -41,27 +56,28 @@ def test_every_head_is_compared():
     assert sorted(compared) == sorted(head_names())
 
 
-@pytest.mark.parametrize("scale", ["literal", "sqrt_c", "learnable"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("name", head_names())
-def test_a_head_scores_as_the_paper_writes_it(name, scale):
-    retriever = shaken(name, scale)
+def test_a_head_scores_as_the_paper_writes_it(name, options):
+    retriever = shaken(name, **OPTIONS[options])
     expected = oracle_scores(name, retriever, oracle_weights(retriever), inputs())
     np.testing.assert_allclose(retriever(TEXTS, VIDEOS).detach(), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("name", head_names())
-def test_scoring_in_blocks_is_as_the_paper_writes_it(name):
-    retriever = shaken(name)
+def test_scoring_in_blocks_is_as_the_paper_writes_it(name, options):
+    retriever = shaken(name, **OPTIONS[options])
     expected = oracle_scores(name, retriever, oracle_weights(retriever), inputs())
     for memory in (1, 2000, 2**20):
         scores = score_in_blocks(retriever, TEXTS, VIDEOS, memory=memory)
         np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("scale", ["literal", "sqrt_c"])
+@pytest.mark.parametrize("options", [one for one in OPTIONS if one != "learnable"], ids=str)
 @pytest.mark.parametrize("name", [name for name in head_names() if name != "mean"])
-def test_every_weight_learns_as_the_paper_writes_it(name, scale):
-    retriever = shaken(name, scale)
+def test_every_weight_learns_as_the_paper_writes_it(name, options):
+    retriever = shaken(name, **OPTIONS[options])
     weights = oracle_weights(retriever)
     mix = mixture()
     (retriever(TEXTS, VIDEOS) * torch.from_numpy(mix)).sum().backward()
@@ -108,7 +124,7 @@ def test_every_input_has_the_gradient_that_the_paper_implies(name):
 
 @pytest.mark.parametrize("name", ["w-f", "mgfi"])
 def test_a_learnable_scale_of_the_words_has_the_oracles_gradient(name):
-    retriever = shaken(name, "learnable")
+    retriever = shaken(name, word_weight_scale="learnable")
     weights, mix = oracle_weights(retriever), mixture()
     (retriever(TEXTS, VIDEOS) * torch.from_numpy(mix)).sum().backward()
     scale = retriever.video_head.word_log_scale
@@ -136,76 +152,22 @@ def test_padding_gets_no_gradient(name):
 
 
 def test_the_scales_of_equation_7_are_different_models():
-    literal, sqrt_c = (shaken("w-f", scale)(TEXTS, VIDEOS) for scale in ("literal", "sqrt_c"))
+    literal, sqrt_c = (
+        shaken("w-f", word_weight_scale=scale)(TEXTS, VIDEOS) for scale in ("literal", "sqrt_c")
+    )
     assert (literal - sqrt_c).abs().max() > 1e-2
 
 
-def shaken(name: str, scale: str = "literal") -> Retriever:
+def shaken(name: str, **options) -> Retriever:
     """The head in float64 without dropout, with no weight left at its starting value."""
     retriever = build_retriever(
         name,
         dim=DIM,
         audio_dim=AUDIO_DIM,
         logit_scale=100.0,
-        hidden=HIDDEN,
-        word_weight_scale=scale,
+        options=HeadOptions(hidden=HIDDEN, **options),
     )
     return shake(retriever.double().eval())
-
-
-def inputs() -> Inputs:
-    """The batch without its padding, copied."""
-    return Inputs(
-        sentences=[row.numpy().copy() for row in TEXTS.sentence],
-        words=[
-            row[mask].numpy().copy() for row, mask in zip(TEXTS.words, TEXTS.word_mask, strict=True)
-        ],
-        frames=[
-            row[mask].numpy().copy()
-            for row, mask in zip(VIDEOS.frames, VIDEOS.frame_mask, strict=True)
-        ],
-        audio=[
-            row.numpy().copy() if heard else None
-            for row, heard in zip(VIDEOS.audio, VIDEOS.audio_mask, strict=True)
-        ],
-    )
-
-
-def named_weights(retriever: Retriever) -> Iterator[tuple[str, torch.nn.Parameter, bool]]:
-    """The oracle's name of each parameter, and whether the oracle holds it transposed."""
-    names = {
-        "video_head.norm1.weight": "norm1_weight",
-        "video_head.norm1.bias": "norm1_bias",
-        "video_head.query.weight": "w_q",
-        "video_head.word_query.weight": "w_q_words",
-        "video_head.key.weight": "w_k",
-        "video_head.value.weight": "w_v",
-        "video_head.out.weight": "w_o",
-        "video_head.norm2.weight": "norm2_weight",
-        "video_head.norm2.bias": "norm2_bias",
-        "video_head.first.weight": "ff_w1",
-        "video_head.first.bias": "ff_b1",
-        "video_head.second.weight": "ff_w2",
-        "video_head.second.bias": "ff_b2",
-        "audio_head.norm.weight": "norm_weight",
-        "audio_head.norm.bias": "norm_bias",
-        "audio_head.linear.weight": "linear_w",
-        "audio_head.linear.bias": "linear_b",
-        "audio_head.null": "null",
-    }
-    for name, parameter in retriever.named_parameters():
-        if name not in {"tau", "video_head.word_log_scale"}:
-            yield names[name], parameter, parameter.ndim == 2
-
-
-def oracle_weights(retriever: Retriever) -> dict[str, np.ndarray]:
-    """The retriever's weights by the oracle's names; empty ones for what a variant lacks."""
-    missing = [*fields(paper.MGFIWeights), *fields(paper.CMFIWeights)]
-    weights = {field.name: np.empty(0) for field in missing}
-    for name, parameter, transposed in named_weights(retriever):
-        array = parameter.detach().numpy().copy()
-        weights[name] = array.T if transposed else array
-    return weights
 
 
 def oracle_gradients(retriever: Retriever) -> dict[str, np.ndarray]:
@@ -226,37 +188,9 @@ def count_parameters(retriever: Retriever) -> int:
     return sum(p.numel() for name, p in retriever.named_parameters() if name != "tau")
 
 
-def oracle_scores(
-    name: str, retriever: Retriever, weights: dict[str, np.ndarray], given: Inputs
-) -> np.ndarray:
-    """The similarity of every text and video by the oracle."""
-    pooling, _, sound = name.partition("+")
-    if pooling == "mean":
-        scores = np.array(
-            [
-                [paper.mean_pooling_similarity(x_t, x_v) for x_v in given.frames]
-                for x_t in given.sentences
-            ]
-        )
-    else:
-        scale = float(retriever.video_head.word_log_scale.detach().exp())
-        scores = variant_scores(replace(VARIANTS[pooling], word_scale=scale), weights, given)
-    if sound:
-        chosen = {field.name: weights[field.name] for field in fields(paper.CMFIWeights)}
-        scores = scores + paper.audio_text_similarities(
-            given.sentences, given.audio, paper.CMFIWeights(**chosen)
-        )
-    return scores
-
-
-def variant_scores(
-    variant: paper.Variant, weights: dict[str, np.ndarray], given: Inputs
-) -> np.ndarray:
-    """Equation 10 of one variant by the oracle."""
-    chosen = {field.name: weights[field.name] for field in fields(paper.MGFIWeights)}
-    return paper.video_text_similarities(
-        given.sentences, given.words, given.frames, paper.MGFIWeights(**chosen), variant
-    )
+def inputs() -> Inputs:
+    """The batch as the oracle takes it."""
+    return inputs_of(TEXTS, VIDEOS)
 
 
 def mixture() -> np.ndarray:

@@ -8,6 +8,7 @@ from making.heads import draw_texts, draw_videos, shake
 
 from vidret.heads.catalog import build_retriever
 from vidret.heads.folded import FoldedMGFI
+from vidret.heads.options import HeadOptions
 
 BRANCHES = ("mgfi", "s-f", "w-f", "mean-ff")
 LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=5)
@@ -16,7 +17,11 @@ LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=5)
 def a_head(name, dim, *, hidden=None, dtype=torch.float64, **settings):
     """A head whose weights are those of no start, so that every term counts."""
     retriever = build_retriever(
-        name, dim=dim, audio_dim=3, logit_scale=10.0, hidden=hidden, **settings
+        name,
+        dim=dim,
+        audio_dim=3,
+        logit_scale=10.0,
+        options=HeadOptions(hidden=hidden, **settings),
     )
     return shake(retriever).video_head.to(dtype).eval()
 

@@ -1,27 +1,16 @@
 import math
-from contextlib import nullcontext
 
-import numpy as np
 import pytest
 import torch
 from making.heads import draw_texts, draw_videos, shake
 from torch.testing import assert_close
 
 from vidret.data.errors import ConfigError
-from vidret.heads import retriever as module
-from vidret.heads.catalog import build_retriever, head_names
+from vidret.heads.catalog import build_retriever
 from vidret.heads.cmfi import CMFI
 from vidret.heads.mean import MeanPooling
-from vidret.heads.metrics import text_to_video_ranks, video_to_text_ranks
-from vidret.heads.retriever import (
-    Retriever,
-    block_scorer,
-    block_sizes,
-    parts_in_blocks,
-    score_in_blocks,
-    scoring,
-)
-from vidret.heads.streaming import BlockShape, ranks_in_blocks
+from vidret.heads.options import HeadOptions
+from vidret.heads.retriever import Retriever
 
 TEXTS = draw_texts([3, 5, 1, 2, 9, 4, 4], 8, dtype=torch.float32)
 VIDEOS = draw_videos(
@@ -29,119 +18,11 @@ VIDEOS = draw_videos(
 )
 
 
-def shaken(name: str = "mgfi+cmfi", **settings) -> Retriever:
-    return shake(build_retriever(name, dim=8, audio_dim=5, logit_scale=100.0, **settings)).eval()
-
-
-@pytest.mark.parametrize("name", head_names())
-@pytest.mark.parametrize("memory", [1, 20_000, 2**29])
-def test_blocks_change_nothing(name, memory):
-    retriever = shaken(name)
-    scores = score_in_blocks(retriever, TEXTS, VIDEOS, memory=memory)
-    assert_close(scores, retriever(TEXTS, VIDEOS).detach(), rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", head_names())
-@pytest.mark.parametrize("rows", [slice(0, 7), slice(2, 5), np.array([6, 0, 3])])
-@pytest.mark.parametrize("columns", [slice(0, 5), slice(1, 2)])
-def test_a_block_alone_has_the_scores_of_the_whole_and_always_the_same(name, rows, columns):
-    score = block_scorer(shaken(name), TEXTS, VIDEOS, memory=20_000)
-    whole = score_in_blocks(shaken(name), TEXTS, VIDEOS)
-    assert_close(score(rows, columns), whole[rows, columns], rtol=0, atol=1e-5)
-    assert torch.equal(score(rows, columns), score(rows, columns))
-
-
-@pytest.mark.parametrize("name", head_names())
-@pytest.mark.parametrize("by", ["group", "caption"])
-def test_ranks_from_blocks_of_a_head_are_those_of_its_whole_matrix(name, by):
-    owners, shape = torch.tensor([4, 0, 2, 0, 4, 4, 1]), BlockShape(texts=2, videos=2)
-    found = ranks_in_blocks(
-        block_scorer(shaken(name), TEXTS, VIDEOS), owners, 5, by=by, shape=shape
+def shaken(name: str = "mgfi+cmfi", **options) -> Retriever:
+    retriever = build_retriever(
+        name, dim=8, audio_dim=5, logit_scale=100.0, options=HeadOptions(**options)
     )
-    whole = score_in_blocks(shaken(name), TEXTS, VIDEOS)
-    assert found.t2v.values.tolist() == text_to_video_ranks(whole, owners).values.tolist()
-    assert found.v2t.values.tolist() == video_to_text_ranks(whole, owners, by).values.tolist()
-
-
-@pytest.mark.parametrize("name", head_names())
-@pytest.mark.parametrize("memory", [1, 20_000, 2**29])
-def test_the_parts_in_blocks_sum_to_the_scores(name, memory):
-    retriever = shaken(name)
-    parts = parts_in_blocks(retriever, TEXTS, VIDEOS, memory=memory)
-    assert parts.keys() == retriever.parts(TEXTS, VIDEOS).keys()
-    assert_close(sum(parts.values()), score_in_blocks(retriever, TEXTS, VIDEOS), rtol=0, atol=1e-5)
-
-
-def test_the_smallest_memory_meets_one_text_and_one_video():
-    sizes = block_sizes(shaken(), TEXTS, VIDEOS, memory=1)
-    assert (sizes.texts, sizes.videos, sizes.panel) == (1, 1, 1)
-
-
-@pytest.mark.parametrize("name", ["mgfi", "w-f", "s-f", "mean-ff"])
-def test_scoring_stays_within_its_memory(name, memory_peak):
-    retriever = build_retriever(name, dim=32, audio_dim=5, logit_scale=100.0).eval()
-    texts = draw_texts([6] * 300, 32, dtype=torch.float32)
-    videos = draw_videos([4] * 200, 32, 5, dtype=torch.float32)
-    memory = 2**20
-    with memory_peak() as peak:
-        score_in_blocks(retriever, texts, videos, memory=memory)
-    result = 4 * len(texts) * len(videos)
-    assert memory / 8 < peak.bytes - result < memory
-
-
-def test_each_side_is_prepared_as_rarely_as_the_panels_allow(monkeypatch):
-    retriever, counts = shaken(), {"texts": 0, "videos": 0}
-    head = retriever.video_head
-    prepare_texts, prepare_videos = head.prepare_texts, head.prepare_videos
-
-    def count_texts(texts):
-        counts["texts"] += len(texts)
-        return prepare_texts(texts)
-
-    def count_videos(videos):
-        counts["videos"] += len(videos)
-        return prepare_videos(videos)
-
-    monkeypatch.setattr(head, "prepare_texts", count_texts)
-    monkeypatch.setattr(head, "prepare_videos", count_videos)
-    monkeypatch.setattr(module, "quickest_products", lambda _: nullcontext())  # it tries a block
-    memory = 20_000
-    sizes = block_sizes(retriever, TEXTS, VIDEOS, memory=memory)
-    score_in_blocks(retriever, TEXTS, VIDEOS, memory=memory)
-    assert sizes.texts < len(TEXTS)
-    assert sizes.videos < sizes.panel < len(VIDEOS)
-    assert counts == {
-        "texts": len(TEXTS) * math.ceil(len(VIDEOS) / sizes.panel),
-        "videos": len(VIDEOS),
-    }
-
-
-def test_no_texts_give_no_rows():
-    assert score_in_blocks(shaken(), TEXTS[:0], VIDEOS).shape == (0, 5)
-
-
-def test_scoring_drops_nothing_and_gives_every_module_its_own_mode_back():
-    retriever = shaken(dropout=0.9)
-    expected = retriever(TEXTS, VIDEOS).detach()
-    retriever.train()
-    retriever.video_head.eval()
-    modes = [module.training for module in retriever.modules()]
-    assert_close(score_in_blocks(retriever, TEXTS, VIDEOS), expected)
-    assert [module.training for module in retriever.modules()] == modes
-
-
-def test_a_failed_scoring_gives_the_modes_back_too():
-    retriever = shaken().train()
-    with pytest.raises(KeyError), scoring(retriever):
-        raise KeyError
-    assert all(module.training for module in retriever.modules())
-
-
-def test_scores_from_blocks_can_enter_a_loss():
-    scores = score_in_blocks(shaken(), TEXTS, VIDEOS)
-    weight = torch.ones(5, requires_grad=True)
-    (scores * weight).sum().backward()
-    assert_close(weight.grad, scores.sum(0))
+    return shake(retriever).eval()
 
 
 def test_sound_is_added_to_sight():

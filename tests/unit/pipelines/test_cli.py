@@ -370,6 +370,7 @@ def test_a_variable_that_sets_nothing_is_named(program, monkeypatch):
 def test_what_config_show_prints_sets_the_same(here):
     (here / "vidret.toml").write_text(
         'work = "a \\"b\\""\n[extract]\nframes = 3\n[ablate]\nseeds = [4]\n'
+        'vary = ["epochs=1,2"]\nout = ["a.md", "/b.tex"]\n'
         '[datasets.msvd]\nroot = "/data/msvd"'
     )
     shown = run("config", "show").stdout
@@ -378,6 +379,7 @@ def test_what_config_show_prints_sets_the_same(here):
     tables = tomllib.loads(shown)
     assert set(tables) == {*CONFIGS, "datasets"}
     assert (tables["extract"]["frames"], tables["ablate"]["seeds"]) == (3, [4])
+    assert tables["ablate"]["out"] == ["a.md", "/b.tex"]
     assert tables["extract"]["work"] == 'a "b"'
 
 

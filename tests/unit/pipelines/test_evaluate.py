@@ -22,8 +22,8 @@ from vidret.pipelines.config.fitting import TrainConfig
 from vidret.pipelines.config.settings import EvaluateConfig
 from vidret.pipelines.evaluate import require_same_features, run_evaluate, score_split
 from vidret.pipelines.train_heads import run_train
-from vidret.pipelines.training.loop import Split
 from vidret.pipelines.training.runs import WEIGHTS, load_weights, read_run
+from vidret.pipelines.training.splits import Split
 
 SMALL = {"train": 16, "val": 8, "test": 12}
 
@@ -110,11 +110,25 @@ def test_a_trained_run_is_scored_as_its_own_forward_does(work, cache):
     run = work / "runs" / "trained"
     retriever = load_weights(run, read_run(run)).eval()
     with torch.inference_mode():
-        similarity = retriever(split.texts, split.videos).numpy()
+        similarity = retriever(split.texts[:], split.videos).numpy()
     t2v, v2t = ranks_by_hand(similarity, features.owners)
     scores = evaluate(work, "trained").scores
     assert_numbers_are(scores.t2v, t2v)
     assert_numbers_are(scores.v2t, v2t)
+
+
+@pytest.mark.parametrize("mem_budget", [1, 64])
+def test_any_memory_gives_the_same_numbers(work, mem_budget):
+    usual = evaluate(work, "trained")
+    assert evaluate(work, "trained", mem_budget=mem_budget).scores == usual.scores
+
+
+def test_coarser_scores_say_so(work):
+    report = evaluate(work, "trained", precision="bfloat16")
+    (note,) = set(report.setting.notes) - set(evaluate(work, "trained").setting.notes)
+    assert "bfloat16" in note
+    exact = evaluate(work, "trained").scores.t2v["MnR"]
+    assert report.scores.t2v["MnR"] == pytest.approx(exact, abs=0.2)
 
 
 def test_two_texts_and_two_videos_by_hand(cache):

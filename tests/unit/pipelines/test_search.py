@@ -9,10 +9,12 @@ import pytest
 import torch
 from making.caches import a_failure
 from making.searchable import SECONDS, SENTENCES, encode_query, write_searchable_cache
+from safetensors.numpy import load_file
 
 from vidret.data.batches import Texts
 from vidret.data.cache import FeatureCache
 from vidret.data.errors import ConfigError, MismatchError, MissingError
+from vidret.data.storage.projections import PROJECTIONS
 from vidret.pipelines.config.fitting import TrainConfig
 from vidret.pipelines.config.settings import SearchConfig
 from vidret.pipelines.display.render import render_search
@@ -81,6 +83,35 @@ def test_the_parts_add_up_to_the_score_of_the_head(work, cache):
     with torch.inference_mode():
         expected = retriever(texts, split.videos_tensors()).item()
     (of_val,) = [hit for hit in search(work).hits if hit.id == "v2"]
+    assert of_val.score == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_query_goes_through_the_projections_that_a_run_trained(tmp_path):
+    cache = write_searchable_cache(tmp_path / "cache" / "hidden", hidden=True)
+    config = TrainConfig(
+        work=tmp_path,
+        cache=cache,
+        head="mgfi",
+        epochs=2,
+        batch_size=2,
+        projection_lr=0.1,
+        train_projection=True,
+    )
+    report = run_train(config, on_progress=lambda _: None)
+    trained, stored = (load_file(place / PROJECTIONS) for place in (report.folder, cache))
+    assert not np.array_equal(trained["text.weight"], stored["text.weight"])
+    encoded = encode_query(SENTENCES[1], hidden=True)
+    words = encoded.words @ trained["text.weight"]
+    texts = Texts(
+        sentence=torch.from_numpy(encoded.sentence @ trained["text.weight"])[None],
+        words=torch.from_numpy(words)[None],
+        word_mask=torch.ones(1, len(words), dtype=torch.bool),
+    )
+    retriever = load_weights(report.folder, report.run).eval()
+    videos = FeatureCache.open(cache).load("val").videos_tensors()  # their side has no projection
+    with torch.inference_mode():
+        expected = retriever(texts, videos).item()
+    (of_val,) = [hit for hit in search(tmp_path).hits if hit.id == "v2"]
     assert of_val.score == pytest.approx(expected, abs=1e-5)
 
 

@@ -14,9 +14,13 @@ from vidret.data.errors import ConfigError, DamagedError, MismatchError, Missing
 from vidret.data.manifest import read_manifest, write_manifest
 from vidret.data.storage.hdf5 import read_shard_entry
 from vidret.pipelines.config.fitting import TrainConfig
+from vidret.pipelines.config.settings import EvaluateConfig
+from vidret.pipelines.evaluate import run_evaluate
 from vidret.pipelines.train_heads import run_train
+from vidret.pipelines.training.checkpoints import STATE
 from vidret.pipelines.training.fitting import best_epoch, stages_of
-from vidret.pipelines.training.runs import RUN, STATE, WEIGHTS, read_run, write_run
+from vidret.pipelines.training.journal import LOG, read_log
+from vidret.pipelines.training.runs import RUN, WEIGHTS, read_run, write_run
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +68,7 @@ def test_a_fit_leaves_a_run_with_its_numbers_and_weights(tmp_path, cache):
         "video-text": 2,
         "audio": 2,
     }
-    assert sorted(path.name for path in report.folder.iterdir()) == [WEIGHTS, RUN]
+    assert sorted(path.name for path in report.folder.iterdir()) == [WEIGHTS, LOG, RUN]
 
 
 def test_the_report_says_what_was_fitted_on_what(tmp_path, cache):
@@ -295,6 +299,61 @@ def test_each_stage_has_its_own_epochs_and_learning_rate(tmp_path, cache):
     run = train(tmp_path, cache, audio_epochs=1, audio_lr=0.5).run
     stages = {stage.name: (stage.epochs, stage.lr) for stage in stages_of(run)}
     assert stages == {"video-text": (2, 1e-2), "audio": (1, 0.5)}
+
+
+def test_the_second_stage_takes_from_the_first_what_it_has_not_of_its_own(tmp_path, cache):
+    run = train(tmp_path, cache, audio_epochs=1).run
+    own = {"audio_batch_size": 4, "audio_weight_decay": 0.5, "ema": 0.9, "pairs": "distinct"}
+    for settings, expected in ((run.settings, (8, 0.01)), (run.settings | own, (4, 0.5))):
+        first, second = stages_of(replace(run, settings=settings))
+        assert (first.batch_size, first.weight_decay) == (8, 0.01)
+        assert (second.batch_size, second.weight_decay) == expected
+        assert (first.ema, first.pairs) == (second.ema, second.pairs)
+        assert second.pairs == settings["pairs"]
+
+
+def test_the_weight_of_the_sound_is_found_written_and_used(tmp_path, cache):
+    report = train(tmp_path, cache, audio_weight="val", audio_lr=1e-1)
+    run = read_run(report.folder)
+    best = max(run.audio_weight.tried, key=lambda one: (one["R@1"], -one["MnR"]))
+    its = next(one for one in run.audio_weight.tried if one["weight"] == run.audio_weight.chosen)
+    assert (its["R@1"], its["MnR"]) == (best["R@1"], best["MnR"])
+    assert weights(report)["audio_weight"].item() == run.audio_weight.chosen
+    config = EvaluateConfig(work=tmp_path, split="val", device="cpu")
+    scored = run_evaluate(config).scores.t2v
+    assert (scored["R@1"], scored["MnR"]) == pytest.approx((best["R@1"], best["MnR"]))
+
+
+def test_the_weight_of_the_sound_is_found_again_when_a_run_goes_on(tmp_path, cache):
+    whole = train(tmp_path / "whole", cache, audio_weight="val")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, cache, audio_weight="val", on_progress=stop_after(4))
+    resumed = train(tmp_path, cache, audio_weight="val")
+    assert (resumed.run, same_bits(weights(resumed), weights(whole))) == (whole.run, True)
+
+
+def test_a_head_without_sound_has_no_weight_of_it_to_find(tmp_path, cache):
+    assert train(tmp_path, cache, head="mgfi", audio_weight="val").run.audio_weight is None
+
+
+def test_a_state_of_another_width_is_refused_tensor_by_tensor(tmp_path, cache):
+    for name, hidden in (("narrow", 8), ("wide", 24)):
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, cache, name=name, hidden=hidden, on_progress=stop_after(1))
+    state = (tmp_path / "runs" / "narrow" / STATE).read_bytes()
+    (tmp_path / "runs" / "wide" / STATE).write_bytes(state)
+    told = r"state\.pt is made .*\.feed_forward\S*\.weight is 8 x 16 in the file, and 24 x 16 in t"
+    with pytest.raises(MismatchError, match=told):
+        train(tmp_path, cache, resume="wide", hidden=24)
+
+
+def test_a_loss_that_is_not_finite_is_told_and_logged_with_its_captions(tmp_path, cache):
+    with pytest.raises(DamagedError, match=r"stage video-text is (nan|inf) in epoch \d.*--lr"):
+        train(tmp_path, cache, name="mine", lr=1e30, epochs=4)
+    last = read_log(tmp_path / "runs" / "mine")[-1]
+    assert last["kind"] == "stopped"
+    assert all(caption.startswith("train-") for caption in last["captions"])
+    assert not (tmp_path / "runs" / "mine" / WEIGHTS).exists()
 
 
 def test_the_best_epoch_is_that_of_the_highest_recall_then_of_the_lowest_rank():

@@ -54,6 +54,13 @@ def test_every_setting_is_an_option_that_shows_its_default_and_its_variable(tabl
             assert note.replace(" ", "") in text
 
 
+def test_an_option_may_be_given_once_for_each_of_its_values_where_these_hold_commas():
+    config = run(AblateConfig, "--vary", "epochs=1,2", "--vary", "lr=0.1", "--out", "a.md")[0]
+    assert config.vary == ("epochs=1,2", "lr=0.1")
+    assert config.out == (Path("a.md"),)
+    assert run(AblateConfig)[0].vary is None
+
+
 def test_without_options_the_built_in_values_hold():
     assert run(ExtractConfig)[0] == ExtractConfig()
 

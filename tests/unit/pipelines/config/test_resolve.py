@@ -223,6 +223,18 @@ def test_a_relative_path_starts_at_the_folder_of_its_file(settle, tmp_path):
     assert resolved.config.work == Path("results")
 
 
+def test_each_path_of_a_list_starts_at_the_folder_of_its_file(settle, tmp_path):
+    config = settle(AblateConfig, user='[ablate]\nout = ["a.md", "/b.tex"]').config
+    assert config.out == (tmp_path / "home" / "a.md", Path("/b.tex"))
+
+
+def test_what_may_be_repeated_keeps_the_commas_of_each_value(settle):
+    given = {"vary": ("epochs=1,2", "lr=0.1"), "out": ("a,b.md",)}
+    config = settle(AblateConfig, **given).config
+    assert config.vary == ("epochs=1,2", "lr=0.1")
+    assert config.out == (Path("a,b.md"),)
+
+
 def test_a_path_may_start_with_the_home_folder(settle, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")
     assert settle(here='work = "~/vidret"').config.work == Path("/home/ada/vidret")

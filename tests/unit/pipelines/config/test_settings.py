@@ -1,3 +1,4 @@
+import re
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from vidret.pipelines.config.declaring import (
     required_arguments,
     variable_of,
 )
-from vidret.pipelines.config.fitting import AblateConfig, TrainConfig
+from vidret.pipelines.config.fitting import FIT_SETTINGS, AblateConfig, TrainConfig
+from vidret.pipelines.config.reporting import PageConfig
 from vidret.pipelines.config.settings import (
     CONFIGS,
     SYNTH_CLIPS,
@@ -48,6 +50,12 @@ BAD = [
     (EvaluateConfig, {"fail_under": "R@1"}),
     (EvaluateConfig, {"fail_under": "MnR=3"}),
     (EvaluateConfig, {"fail_under": "R@1=130"}),
+    (EvaluateConfig, {"mem_budget": 0}),
+    (EvaluateConfig, {"precision": "float8"}),
+    (PageConfig, {"hardest": 21}),
+    (PageConfig, {"random": -1}),
+    (PageConfig, {"run": "mine", "against": "mine"}),
+    (PageConfig, {"device": "gpu"}),
     (SearchConfig, {"query": "  "}),
     (SearchConfig, {"query": "a dog", "top": 0}),
     (SearchConfig, {"query": "a dog", "path": Path("a"), "cache": Path("b")}),
@@ -64,6 +72,13 @@ def test_a_value_that_makes_no_sense_is_refused_by_the_name_of_its_setting(confi
     name = str(caught.value).partition(" ")[0]
     assert name in values
     assert ": " in str(caught.value), "the message says what to do next"
+
+
+@pytest.mark.parametrize("name", FIT_SETTINGS)
+def test_every_setting_of_a_run_is_explained_in_the_docs(name):
+    pages = [Path(__file__).parents[4] / "docs" / page for page in ("heads.md", "training.md")]
+    told = " ".join(page.read_text(encoding="utf-8") for page in pages)
+    assert re.search(rf"`(--)?{option_of(name)[2:]}[ `]|`{name}`", told)
 
 
 @pytest.mark.parametrize("table", CONFIGS)
@@ -152,6 +167,7 @@ def test_a_threshold_is_a_recall_and_a_percentage(given, threshold):
 
 def test_ablate_trains_with_the_settings_that_train_heads_has():
     own = {"head", "heads", "seed", "seeds", "resume", "name"}
+    own |= {"vary", "base", "jobs", "resamples", "format", "out", "plot", "dry_run"}
     shared = {one.name: one.default for one in fields(TrainConfig) if one.name not in own}
     assert shared == {one.name: one.default for one in fields(AblateConfig) if one.name not in own}
 
@@ -164,3 +180,20 @@ def test_synth_is_drawn_with_as_many_clips_as_asked_for():
 def test_help_names_the_number_of_clips_drawn_by_default():
     helps = [one.metadata["help"] for table in (ExtractConfig, DemoConfig) for one in fields(table)]
     assert sum(f"unset draws {ExtractConfig().num_clips}." in text for text in helps) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"jobs": -1}, "jobs is -1: give 0 or more"),
+        ({"resamples": 10}, "resamples is 10: give 100 or more"),
+        ({"out": (Path("a.doc"),)}, "out is a.doc: end its name in .md, .tex, .json, .csv or .txt"),
+        ({"out": (Path("a.md"), Path("a.md"))}, "out has .* more than once"),
+        ({"plot": Path("a.gif")}, "plot is a.gif: end its name in .svg, .png or .pdf"),
+        ({"vary": ()}, "vary is empty"),
+        ({"format": "html"}, "format is 'html'"),
+    ],
+)
+def test_what_a_table_cannot_do_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        AblateConfig(**settings)

@@ -9,10 +9,8 @@ from vidret.data.manifest import Manifest, SplitCount
 from vidret.data.samples import AudioState
 from vidret.data.storage.hdf5 import ShardEntry
 from vidret.data.upkeep.check import Problem
-from vidret.pipelines.ablate import AblateReport, Row
 from vidret.pipelines.cache import CacheCheckReport, CacheInfoReport
 from vidret.pipelines.display.render import (
-    render_ablate,
     render_cache_info,
     render_cache_repair,
     render_cache_verify,
@@ -323,30 +321,6 @@ def test_a_setting_is_one_line():
     assert setting_line(a_setting()) == (
         "toy, split test, 40 videos, 1,600 captions, protocol toy-multi"
     )
-
-
-def test_an_ablation_shows_mean_and_spread_of_each_row_in_both_directions():
-    base = some_scores(20.0, kinds={"sound": 5.0})
-    first = some_scores(40.0, kinds={"sound": 10.0})
-    second = some_scores(44.0, kinds={"sound": 20.0})
-    rows = (
-        Row(head="mean", scores=(base, base)),
-        Row(head="mgfi+cmfi", scores=(first, second)),
-    )
-    text = shown(render_ablate(AblateReport(rows=rows, seeds=(0, 1), setting=a_setting())))
-    assert "text to video: toy, split test" in text
-    assert "video to text: toy, split test" in text
-    assert text.count("s-f + w-f + a-s 42.0 ± 2.8") == 2
-    assert "base 20.0 ± 0.0" in text
-    assert "s-f + w-f + a-s 15.0 ± 7.1" in text
-    assert "Mean ± standard deviation over 2 seeds." in text
-
-
-def test_an_ablation_of_one_seed_claims_no_spread():
-    rows = (Row(head="mean", scores=(some_scores(20.0),)),)
-    text = shown(render_ablate(AblateReport(rows=rows, seeds=(0,), setting=a_setting())))
-    assert "±" not in text
-    assert "deviation" not in text
 
 
 @pytest.mark.parametrize(

@@ -5,29 +5,30 @@ from pathlib import Path
 
 import pytest
 import torch
-from making.planted import planted_fingerprint
+from making.planted import DIM, planted_fingerprint
+from safetensors.torch import load_file, save_file
 
 from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
+from vidret.pipelines.config.fitting import FIT_SETTINGS, FitConfig
+from vidret.pipelines.training.checkpoints import STATE, load_state, save_state
 from vidret.pipelines.training.runs import (
     RUN,
-    STATE,
     WEIGHTS,
+    AudioWeight,
     Origin,
     Run,
     build_head,
     check_run_name,
     find_run,
-    load_state,
     load_weights,
     newest_run,
     read_run,
     run_name,
-    save_state,
     save_weights,
     write_run,
 )
 
-SETTINGS = {
+BEFORE = {  # all that the first vidret could set
     "epochs": 2,
     "audio_epochs": 1,
     "batch_size": 8,
@@ -39,6 +40,7 @@ SETTINGS = {
     "word_weight_scale": "literal",
     "select_on": "val",
 }
+SETTINGS = {name: getattr(FitConfig(), name) for name in FIT_SETTINGS} | BEFORE
 
 
 def a_run(**changes):
@@ -123,18 +125,54 @@ def test_a_damaged_run_is_named(folder, content):
         read_run(folder)
 
 
-def test_a_run_that_lacks_a_setting_says_which(folder):
+def test_what_an_older_vidret_could_not_set_is_what_it_worked_by(folder):
     values = json.loads((folder / RUN).read_text())
-    del values["settings"]["dropout"]
-    (folder / RUN).write_text(json.dumps(values))
-    with pytest.raises(DamagedError, match=r"KeyError\('dropout'\)"):
-        read_run(folder)
+    (folder / RUN).write_text(json.dumps(values | {"settings": BEFORE}))
+    settings = read_run(folder).settings
+    assert settings == SETTINGS | {"decay_to": "zero"}
+
+
+def test_tensors_that_had_other_names_in_format_1_are_read(folder, run):
+    today = load_file(folder / WEIGHTS)
+    before = {
+        name.replace("video_head.norm.", "video_head.norm1.")
+        .replace("feed_forward.norm.", "norm2.")
+        .replace("feed_forward.", ""): tensor
+        for name, tensor in today.items()
+    }
+    assert {"video_head.norm1.weight", "video_head.norm2.bias", "video_head.first.weight"} <= set(
+        before
+    )
+    save_file(before, folder / WEIGHTS)
+    for name, tensor in load_weights(folder, run).state_dict().items():
+        assert torch.equal(tensor, today[name]), name
+
+
+def test_weights_of_an_older_vidret_are_read(folder, run):
+    """They have no weight of the sound, which always was 1."""
+    older = load_file(folder / WEIGHTS)
+    del older["audio_weight"]
+    save_file(older, folder / WEIGHTS)
+    expected, found = build_head(run).state_dict(), load_weights(folder, run).state_dict()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+@pytest.mark.parametrize(("setting", "expected"), [(0.25, 0.25), ("val", 1.0)])
+def test_a_head_counts_the_sound_as_its_run_says(run, setting, expected):
+    run = replace(run, settings=run.settings | {"audio_weight": setting})
+    assert build_head(run).audio_weight.item() == expected
+
+
+def test_the_weight_that_was_found_for_the_sound_reads_back(tmp_path, run):
+    found = AudioWeight(chosen=0.5, tried=[{"weight": 0.5, "R@1": 30.0, "MnR": 4.0}])
+    write_run(tmp_path / "weighed", replace(run, audio_weight=found))
+    assert read_run(tmp_path / "weighed").audio_weight == found
 
 
 def test_a_run_of_a_newer_vidret_is_refused(folder):
     values = json.loads((folder / RUN).read_text())
-    (folder / RUN).write_text(json.dumps(values | {"format": 2}))
-    with pytest.raises(MismatchError, match="format 2, and this vidret reads up to 1"):
+    (folder / RUN).write_text(json.dumps(values | {"format": 3}))
+    with pytest.raises(MismatchError, match="format 3, and this vidret reads up to 2"):
         read_run(folder)
 
 
@@ -204,10 +242,26 @@ def test_damaged_weights_are_named(folder, run):
         load_weights(folder, run)
 
 
-def test_weights_of_another_head_are_refused(folder, run):
+def test_weights_of_another_head_are_refused_part_by_part(folder, run):
     save_weights(folder, build_head(replace(run, head="s-f")))
-    with pytest.raises(DamagedError, match=r"heads\.safetensors cannot be read"):
+    with pytest.raises(MismatchError) as raised:
         load_weights(folder, run)
+    told = str(raised.value)
+    assert f"{folder / WEIGHTS} is made for another model: " in told
+    assert "video_head.word_query.weight is not in the file" in told
+    assert "audio_head.null is not in the file" in told
+
+
+def test_weights_with_more_than_the_head_has_are_refused(folder, run):
+    with pytest.raises(MismatchError, match=r"audio_head\.null is in the file, and not in this h"):
+        load_weights(folder, replace(run, head="mgfi"))
+
+
+def test_weights_of_another_width_are_refused_tensor_by_tensor(folder, run):
+    wider = replace(run, fingerprint=planted_fingerprint(dim=2 * DIM))
+    told = rf"video_head\.query\.weight is {DIM} x {DIM} in the file, and {2 * DIM} x {2 * DIM} in"
+    with pytest.raises(MismatchError, match=rf"{told} this head.*; and \d+ more: "):
+        load_weights(folder, wider)
 
 
 def test_a_state_reads_back(folder):
@@ -224,6 +278,19 @@ def test_without_a_state_there_is_none(folder):
 def test_a_damaged_state_is_named(folder, content):
     (folder / STATE).write_bytes(content)
     with pytest.raises(DamagedError, match=r"state\.pt cannot be read .* train again"):
+        load_state(folder)
+
+
+@pytest.mark.parametrize(("written", "age"), [(1, "older"), (3, "newer")])
+def test_a_state_of_another_vidret_is_refused(folder, written, age):
+    torch.save({"stage": None} | ({"format": written} if written > 1 else {}), folder / STATE)
+    with pytest.raises(MismatchError, match=rf"format {written}, of an? {age} vidret.*format 2 al"):
+        load_state(folder)
+
+
+def test_a_state_that_is_no_table_is_damaged(folder):
+    torch.save([1, 2], folder / STATE)
+    with pytest.raises(DamagedError, match=r"state\.pt cannot be read"):
         load_state(folder)
 
 

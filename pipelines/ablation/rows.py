@@ -1,0 +1,131 @@
+"""The rows of a table: heads times variations, each made once however many settings it ignores."""
+
+import logging
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from vidret.data.cache import FeatureCache
+from vidret.data.errors import ConfigError
+from vidret.pipelines.config.fitting import HEAD_SETTINGS, AblateConfig, FitConfig
+from vidret.pipelines.config.varying import Changes, change_text, variations_of, varied
+from vidret.pipelines.training.fitting import UNTRAINED, hears
+from vidret.pipelines.training.runs import SOUND
+
+log = logging.getLogger(__name__)
+
+TABLE_1 = ("mean", "mean-ff", "s-f", "w-f", "mgfi", "w-f+cmfi", "s-f+cmfi", "mgfi+cmfi")
+PAPER_NAMES = {
+    "mean": "base",
+    "mean-ff": "base + FF (control)",
+    "s-f": "s-f",
+    "w-f": "w-f",
+    "mgfi": "s-f + w-f",
+}
+OF_WORDS = ("word_set", "word_weight_scale")
+WITH_WORDS = ("w-f", "mgfi")
+WITH_BOTH_BRANCHES = ("mgfi",)
+WITH_ANY_BRANCH = ("s-f", "w-f", "mgfi")
+OF_SOUND = (
+    "audio_epochs",
+    "audio_batch_size",
+    "audio_lr",
+    "audio_weight_decay",
+    "audio_weight",
+    "missing_audio",
+)
+OF_THE_FIRST_STAGE = ("epochs", "lr", "temperature")
+FOR_SOUND_TOO = ("batch_size", "weight_decay")  # unless the sound has a value of its own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What one row of a table is, before anything is fitted.
+
+    Args:
+        head: its name.
+        changes: what differs from the settings that all rows share.
+        ignored: settings that vary in the table and play no part here.
+    """
+
+    head: str
+    changes: Changes = ()
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What the paper's table calls the head, and what varies."""
+        plain = self.head.removesuffix(SOUND)
+        name = PAPER_NAMES.get(plain, plain)
+        heard = f"{name} + a-s" if self.head.endswith(SOUND) else name
+        told = ", ".join([heard, *(change_text(*change) for change in self.changes)])
+        return (
+            f"{told} ({', '.join(f'any {one}' for one in self.ignored)})" if self.ignored else told
+        )
+
+
+def kinds_of_rows(config: AblateConfig, cache: FeatureCache) -> list[Kind]:
+    """Every head with every variation that it does not ignore."""
+    heads, variations = config.heads or _heads_of_the_paper(cache), variations_of(config)
+    rows = (kind_of(config, head, changes) for head in heads for changes in variations)
+    return list(dict.fromkeys(rows))
+
+
+def kind_of(config: AblateConfig, head: str, changes: Changes) -> Kind:
+    """A row without the changes that its head does not notice."""
+    settings = varied(config, changes)
+    ignored = tuple(name for name, _ in changes if is_ignored(name, head, settings))
+    kept = tuple(change for change in changes if change[0] not in ignored)
+    return Kind(head=head, changes=kept, ignored=ignored)
+
+
+def is_ignored(name: str, head: str, settings: FitConfig) -> bool:
+    """Whether a head comes out the same whatever the value of a setting."""
+    plain, listens = head.removesuffix(SOUND), head.endswith(SOUND)
+    learns_first = plain != UNTRAINED or settings.train_projection
+    if name in OF_SOUND:
+        return not listens
+    if name in OF_WORDS:
+        return plain not in WITH_WORDS
+    if name == "feed_forward":
+        return plain not in WITH_BOTH_BRANCHES
+    if name == "norms":
+        return plain not in WITH_ANY_BRANCH
+    if name in HEAD_SETTINGS:
+        return plain == UNTRAINED
+    if name == "train_projection":
+        return False
+    if name == "projection_lr":
+        return not settings.train_projection
+    if name in OF_THE_FIRST_STAGE:
+        return not learns_first
+    if name in FOR_SOUND_TOO and not learns_first:
+        return not listens or getattr(settings, f"audio_{name}") is not None
+    return not (learns_first or listens)
+
+
+def base_of(config: AblateConfig, rows: list[Kind]) -> Kind:
+    """The row that the others are compared with.
+
+    Raises:
+        ConfigError: no row has that head or that label.
+    """
+    if config.base is None:
+        return rows[0]
+    found = [row for row in rows if config.base in (row.label, row.head)]
+    if found:
+        return found[0]
+    names = list(dict.fromkeys(name for row in rows for name in (row.head, row.label)))
+    close = get_close_matches(config.base, names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise ConfigError(
+        f"base is {config.base!r}, and no row is called so: {hint}"
+        f"The rows are {'; '.join(row.label for row in rows)}"
+    )
+
+
+def _heads_of_the_paper(cache: FeatureCache) -> tuple[str, ...]:
+    """Table 1 and our control row; without the rows of the sound where there is none."""
+    if hears(cache):
+        return TABLE_1
+    log.info("No video of the train split has sound: the rows with a-s are left out")
+    return tuple(head for head in TABLE_1 if not head.endswith(SOUND))

@@ -1,0 +1,83 @@
+"""What a table of heads says in words and cells, whatever form it is shown in."""
+
+from collections.abc import Sequence
+
+from vidret.pipelines.ablation.comparing import Comparison
+from vidret.pipelines.ablation.report import AblateReport, Row
+from vidret.pipelines.display.ranked import competition_sentence
+from vidret.pipelines.display.render import found_sentences, setting_line
+
+METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")  # with their spread, what a line has room for
+LEAD = "R@1"  # the number whose distance from the base row is shown beside the table
+COMPARISON = ("difference", "95 % interval", "favoured in", "seeds ahead")
+
+
+def protocol_line(report: AblateReport) -> str:
+    """What the numbers are measured on, and with what, in a line."""
+    setting, seeds = report.setting, ", ".join(map(str, report.seeds))
+    oracle = " (oracle)" if setting.split in setting.select_on.split(" and ") else ""
+    return (
+        f"{setting_line(setting)}; {'seeds' if len(report.seeds) > 1 else 'seed'} {seeds}; "
+        f"epochs picked on {setting.select_on}{oracle}; chance R@1 {setting.chance:.2f}"
+    )
+
+
+def caption_of(report: AblateReport) -> str:
+    """What the numbers must say about themselves, and what they do not tell."""
+    seeds = len(report.seeds)
+    sentences = [
+        f"Mean ± standard deviation over {seeds} seeds."
+        if seeds > 1
+        else "One seed: no spread, so nothing tells how much training varies.",
+        *(_interval_sentences(report) if any(row.against_base for row in report.rows) else ()),
+        competition_sentence(report.setting.v2t_by),
+        *found_sentences(report.setting),
+    ]
+    if "(oracle)" in protocol_line(report):
+        sentences.append("Oracle: epochs were picked on the split that is reported.")
+    if any(row.ignored for row in report.rows):
+        sentences.append("A row with (any NAME) does not depend on that setting: it is made once.")
+    fewer = [row for row in report.rows if len(row.scores) < seeds]
+    sentences += [f"{row.label}: {_seeds_of(row)} alone, the others failed." for row in fewer]
+    return " ".join(sentences)
+
+
+def comparison_cells(row: Row, direction: str) -> tuple[str, ...]:
+    """Distance from the base row, its interval, and who is ahead how often; dashes for itself."""
+    if not row.against_base:
+        return ("-",) * len(COMPARISON)
+    its = row.against_base[direction][LEAD]
+    return (
+        f"{its.difference:+.1f}",
+        f"{its.low:+.1f} to {its.high:+.1f}",
+        share_text(its.favour),
+        f"{its.seeds_ahead} of {its.seeds}",
+    )
+
+
+def share_text(share: float) -> str:
+    """A share in percent; what is nearly all or nothing is not called all or nothing."""
+    if 0 < share < 0.005:
+        return "<1%"
+    return ">99%" if 0.995 <= share < 1 else f"{share:.0%}"
+
+
+def comparisons(row: Row) -> Sequence[tuple[str, str, Comparison]]:
+    """Direction, metric and distance from the base row, one after the other."""
+    return [
+        (way, metric, one) for way, its in row.against_base.items() for metric, one in its.items()
+    ]
+
+
+def _interval_sentences(report: AblateReport) -> list[str]:
+    return [
+        f"Differences to {report.base}: 95 % intervals of a paired bootstrap over test videos, "
+        f"each with all its captions ({report.resamples:,} draws, the seeds averaged first), the "
+        "share of draws that favour the row, and the seeds in which it is ahead.",
+        "The intervals cover which videos were asked about; "
+        "they do not cover the seeds, for which see the standard deviations.",
+    ]
+
+
+def _seeds_of(row: Row) -> str:
+    return f"{'seeds' if len(row.seeds) > 1 else 'seed'} {', '.join(map(str, row.seeds))}"
