@@ -14,6 +14,7 @@ is left of both branches, `W` and `b` FF's second layer, and `x` the sentence, e
   half of R are zeros.
 - Branches that share FF add their hidden layers up, and `W` takes the half of equation 9. Branches
   with an FF each put them side by side, and `W` has the rows of both.
+- All that is made of a frame is linear in its LN: one matrix gives keys, `U` and the tables.
 - QuickGELU is `silu(1.702 x) / 1.702`: the factor goes into the tables before it and the layer
   behind, and one pass is left.
 - Frames lie outside videos in memory, so what a softmax sums over is not the innermost axis.
@@ -26,11 +27,12 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
-from torch.nn.functional import gelu, silu
+from torch import Tensor, nn
+from torch.nn.functional import gelu, normalize, silu
 
 from vidret.data.batches import Texts, Videos
-from vidret.heads.mgfi import MGFI, VideoSide
+from vidret.heads.frames import inert_frames
+from vidret.heads.mgfi import MGFI
 from vidret.heads.options import Activation
 
 COLUMNS = (
@@ -44,19 +46,19 @@ class FoldedTexts:
     """What a block of pairs asks of its texts.
 
     Args:
-        queries: of the sentences, then of all words, text by text; without those of a branch that
-            is off.
+        queries: of the sentences, then of all words, text by text, divided by √C; without those
+            of a branch that is off.
         words: how many each text has, padding included; 0 where the branch is off.
         word_bias: 0 for a word and minus infinity for padding; None where there is no padding.
         sentence: at unit length.
-        second: `W x`.
+        second: `Q^T x`, where `W^T = Q R`: `H W x = (H R^T) (Q^T x)`.
     """
 
     queries: Float[Tensor, "query dim"]
     words: int
     word_bias: Float[Tensor, "text word 1"] | None
     sentence: Float[Tensor, "text dim"]
-    second: Float[Tensor, "text left"]
+    second: Float[Tensor, "text rank"]
 
     def __len__(self) -> int:
         return len(self.sentence)
@@ -100,55 +102,88 @@ class FoldedMGFI:
     """
 
     def __init__(self, head: MGFI, products: torch.dtype | None = None) -> None:
-        self.head, self.parts = head, head.feed_forwards()
-        parts = list(self.parts.values())
-        self.shared = head.word_feed_forward is None
+        parts = list(head.feed_forwards().values())
+        self.head = head
+        self.branches, self.different = len(parts), list(dict.fromkeys(parts))
         self.activate, self.scale = IN_PLACE[head.activation]
-        layers = parts[:1] if self.shared else parts
         share = 1 / (self.scale * len(parts))
-        self.second = torch.cat([part.second.weight.T for part in layers]) * share
+        self.second = torch.cat([part.second.weight.T for part in self.different]) * share
         self.second_bias = torch.stack([part.second.bias for part in parts]).mean(0)
+        self.first_biases = [part.first_bias() * self.scale for part in self.different]
         self.eps = head.feed_forward.norm.eps
         self.word_scale = head.word_log_scale.exp()
         self.products = products or self.second.dtype
-        self.triangle = _triangle(self.second).to(self.products)
+        self.rotation, triangle = _rotated(self.second)
+        self.triangle = triangle.to(self.products)
         self.step = max(NARROWEST, -(-self.triangle.shape[1] // COLUMNS))
+        of_frames = self._maps_of_frames()
+        self.widths = {name: one.shape[1] for name, one in of_frames.items()}
+        self.of_frames = torch.cat(list(of_frames.values()), dim=1).to(self.second.dtype)
         self.scratch = Scratch()
 
     def prepare_texts(self, texts: Texts) -> FoldedTexts:
-        """Do what depends on the texts alone."""
-        side = self.head.prepare_texts(texts)
-        parts, words, word_bias = [], 0, None
-        if side.q is not None:
-            parts.append(side.q)
-        if side.q_words is not None:
-            words = side.q_words.shape[1]
-            parts.append(side.q_words.flatten(0, 1))
-            word_bias = _bias_of(side.word_mask, side.sentence)
+        """Do what depends on the texts alone; it holds until other texts are prepared."""
+        head, sentence = self.head, texts.sentence
+        words, mask = head.some_words(texts)
+        asked = []
+        if head.query is not None:
+            asked.append((head.query, head.normed(sentence)))
+        if head.word_query is not None:
+            asked.append((head.word_query, head.normed(words.flatten(0, 1), head.norm_words)))
+        rows = sum(len(x) for _, x in asked)
+        queries = self.scratch("queries", (rows, sentence.shape[1]), sentence)
+        for (linear, x), mine in zip(asked, queries.split([len(x) for _, x in asked]), strict=True):
+            torch.mm(x, linear.weight.T, out=mine)
+            if linear.bias is not None:
+                mine += linear.bias
+        unit = normalize(sentence, dim=-1)
         return FoldedTexts(
-            queries=torch.cat(parts) if parts else side.sentence[:0],
-            words=words,
-            word_bias=None if word_bias is None else word_bias[..., None],
-            sentence=side.sentence,
-            second=side.sentence @ self.second.T,
+            queries=queries.mul_(1 / math.sqrt(sentence.shape[1])),
+            words=0 if head.word_query is None else words.shape[1],
+            word_bias=_bias_of(mask[..., None], sentence),
+            sentence=unit,
+            second=unit @ self.rotation,
         )
 
     def prepare_videos(self, videos: Videos) -> FoldedVideos:
         """Do what depends on the videos alone."""
-        side = self.head.prepare_videos(videos)
-        frame_bias = _bias_of(side.frame_mask, side.u)
-        real = side.frame_mask.to(side.u.dtype)
-        u = _with_row(side.u, self.second_bias)
+        x_v = self.head.normed(inert_frames(videos), self.head.norm_frames)
+        values = torch.addmm(self.of_frames[-1], x_v.flatten(0, 1), self.of_frames[:-1])
+        pieces = values.view(*x_v.shape[:2], -1).split(list(self.widths.values()), dim=-1)
+        made = dict(zip(self.widths, pieces, strict=True))
+        frame_bias = _bias_of(videos.frame_mask, x_v)
+        real = videos.frame_mask.to(x_v.dtype)
+        u, keys = _with_row(made["u"], self.second_bias), made.get("keys")
+        u_c = made["u"] - made["u"].mean(-1, keepdim=True)
+        tables = [
+            _with_row(made[f"hidden {number}"], bias).to(self.products)
+            for number, bias in enumerate(self.first_biases)
+        ]
+        back = _with_row(made["back"], 2 * self.second_bias @ self.second.T)
         return FoldedVideos(
-            keys=None if side.k is None else side.k.transpose(0, 1).contiguous(),
+            keys=None if keys is None else keys.transpose(0, 1).contiguous(),
             frame_bias=None if frame_bias is None else frame_bias.T.contiguous(),
             uniform=real / real.sum(-1, keepdim=True),
             u=u,
             u_u=u @ u.mT,
-            centred=side.gram,
-            hidden=self._tables(side),
-            back=2 * (u @ self.second.T).mT.contiguous().to(self.products),
+            centred=u_c @ u_c.mT / u.shape[-1],
+            hidden=tuple(tables) if len(tables) > 1 else (tables[0],) * self.branches,
+            back=back.mT.contiguous().to(self.products),
         )
+
+    def _maps_of_frames(self) -> dict[str, Float[Tensor, "dim_and_one width"]]:
+        """What makes keys, `U` and the tables of LN of a frame; a bias is the last row of each."""
+        u = _as_map(self.head.value) @ self.head.out.weight.T.double()
+        if self.head.out.bias is not None:
+            u[-1] += self.head.out.bias.double()
+        u_c = u - u.mean(1, keepdim=True)
+        maps = {"u": u, "back": 2 * u @ self.second.T.double()}
+        for number, part in enumerate(self.different):
+            first = part.norm.weight.double()[:, None] * part.first.weight.T.double()
+            maps[f"hidden {number}"] = self.scale * u_c @ first
+        if self.head.key is not None:
+            maps["keys"] = _as_map(self.head.key)
+        return maps
 
     def floats_per_pair(self, words: int, frames: int) -> int:
         """How many numbers scoring holds at once for a pair of a text and a video.
@@ -156,13 +191,12 @@ class FoldedMGFI:
         Word against frame: a, and one more while it is used up. The weights of both branches, the
         layers made from them, and one block of columns of what they come to.
         """
-        layers = len(self.parts) * self.parts[next(iter(self.parts))].first.out_features
+        layers = self.branches * self.different[0].first.out_features
         return 2 * (words + 1) * frames + 8 * frames + 2 * layers + 2 * self.step + 32
 
     def floats_per_video(self, frames: int, dim: int) -> int:
         """How many numbers a prepared video takes."""
-        tables = len(self.second) * (1 + len(set(self.parts.values())))
-        return (frames + 1) * (2 * dim + 2 * frames + tables)
+        return (frames + 1) * (2 * dim + 2 * frames + 2 * len(self.second))
 
     def score(self, texts: FoldedTexts, videos: FoldedVideos) -> Float[Tensor, "text video"]:
         """Return equation 10 for every text and every video."""
@@ -171,16 +205,8 @@ class FoldedMGFI:
             for number, one in enumerate(self._weights(texts, videos))
         ]
         hidden = [self._hidden(number, rows, videos) for number, rows in enumerate(weights)]
-        left = _sum(hidden) if self.shared else torch.cat(hidden, dim=-1)
+        left = _sum(hidden) if len(self.different) == 1 else torch.cat(hidden, dim=-1)
         return self._cosine(_sum(weights).div_(len(weights)), left, texts, videos).T
-
-    def _tables(self, side: VideoSide) -> tuple[Float[Tensor, "video row hidden"], ...]:
-        """FF's first layers, the same table twice where the branches share FF."""
-        tables = {
-            part: (_with_row(side.hidden[name], part.first_bias()) * self.scale).to(self.products)
-            for name, part in self.parts.items()
-        }
-        return tuple(tables[part] for part in self.parts.values())
 
     def _weights(
         self, texts: FoldedTexts, videos: FoldedVideos
@@ -195,7 +221,6 @@ class FoldedMGFI:
         scores = torch.mm(queries, keys.T, out=room).view(-1, frames, num_videos)
         if videos.frame_bias is not None:
             scores += videos.frame_bias
-        scores *= 1 / math.sqrt(dim)
         weights = []
         if len(scores) > num_texts * texts.words:
             weights.append(scores[:num_texts].softmax(1))  # (2)
@@ -245,25 +270,32 @@ class FoldedMGFI:
         videos: FoldedVideos,
     ) -> Float[Tensor, "video text"]:
         inner = (weights @ videos.u_u).add_(hidden @ videos.back)
-        squared = (weights * inner).sum(-1) + self._length_of_second(hidden)
         u_x = texts.sentence @ videos.u.flatten(0, 1).T
         along = (weights * u_x.view(len(texts), *weights.shape[::2]).transpose(0, 1)).sum(-1)
-        room = self.scratch("product", tuple(hidden.shape), weights)
-        along += torch.mul(hidden, texts.second, out=room).sum(-1)
+        squared = (weights * inner).sum(-1)
+        self._add_second(along, squared, hidden, texts)
         return along / squared.clamp_min(1e-24).sqrt()
 
-    def _length_of_second(
-        self, hidden: Float[Tensor, "video text left"]
-    ) -> Float[Tensor, "video text"]:
-        """`|H W|^2`; the block of columns from `start` has nothing but zeros above that row."""
-        rows = hidden.flatten(0, 1)
-        total = rows.new_zeros(len(rows), dtype=self.second.dtype)
+    def _add_second(
+        self,
+        along: Float[Tensor, "video text"],
+        squared: Float[Tensor, "video text"],
+        hidden: Float[Tensor, "video text left"],
+        texts: FoldedTexts,
+    ) -> None:
+        """Add `H W x` and `|H W|^2`, both from `H R^T`, a block of its columns at a time.
+
+        The columns from `start` on have nothing but zeros above that row.
+        """
+        rows, pairs = hidden.flatten(0, 1), tuple(squared.shape)
         for start in range(0, self.triangle.shape[1], self.step):
-            columns = self.triangle[start:, start : start + self.step]
-            room = self.scratch("columns", (len(rows), columns.shape[1]), rows)
-            block = torch.mm(rows[:, start:], columns, out=room)
-            total += block.to(total.dtype).square_().sum(-1)
-        return total.view(hidden.shape[:2])
+            columns = slice(start, start + self.step)
+            factor = self.triangle[start:, columns]
+            room = self.scratch("columns", (len(rows), factor.shape[1]), rows)
+            block = torch.mm(rows[:, start:], factor, out=room).to(along.dtype).view(*pairs, -1)
+            room = self.scratch("products", tuple(block.shape), along)
+            along += torch.mul(block, texts.second[:, columns], out=room).sum(-1)
+            squared += block.square_().sum(-1)
 
 
 class Scratch:
@@ -289,9 +321,18 @@ def _sum(
     return branches[0]
 
 
-def _triangle(second: Float[Tensor, "left dim"]) -> Float[Tensor, "left rank"]:
-    """R^T of the QR of `W^T`, in double precision: `|H W| = |H R^T|`."""
-    return torch.linalg.qr(second.T.double(), mode="r")[1].T.to(second.dtype).contiguous()
+def _rotated(
+    second: Float[Tensor, "left dim"],
+) -> tuple[Float[Tensor, "dim rank"], Float[Tensor, "left rank"]]:
+    """Q and R^T of the QR of `W^T`, in double precision: `H W = H R^T Q^T`."""
+    q, r = torch.linalg.qr(second.T.double())
+    return q.to(second.dtype).contiguous(), r.T.to(second.dtype).contiguous()
+
+
+def _as_map(linear: nn.Linear) -> Float[Tensor, "dim_and_one width"]:
+    """A layer's matrix with its bias as the last row, in double precision."""
+    bias = linear.weight.new_zeros(len(linear.weight)) if linear.bias is None else linear.bias
+    return torch.cat([linear.weight.T, bias[None]]).double()
 
 
 def _with_row(

@@ -159,19 +159,19 @@ class MGFI(nn.Module):
 
     def prepare_texts(self, texts: Texts) -> TextSide:
         """Do what equations 1 and 4 ask of the texts."""
-        words, word_mask = _some_words(texts, with_end=self.sees_end)
+        words, word_mask = self.some_words(texts)
         q = q_words = None
         if self.query is not None:
-            q = self.query(self._normed(self.norm, texts.sentence))  # (1)
+            q = self.query(self.normed(texts.sentence))  # (1)
         if self.word_query is not None:
-            q_words = self.word_query(self._normed(self.norm_words, words))  # (4)
+            q_words = self.word_query(self.normed(words, self.norm_words))  # (4)
         return TextSide(
             sentence=normalize(texts.sentence, dim=-1), q=q, q_words=q_words, word_mask=word_mask
         )
 
     def prepare_videos(self, videos: Videos) -> VideoSide:
         """Do what equations 1 to 3 ask of the frames before there is a text."""
-        x_v = self._normed(self.norm_frames, inert_frames(videos))
+        x_v = self.normed(inert_frames(videos), self.norm_frames)
         u = self.out(self.value(x_v))  # v of (1), W_o of (2) and (6)
         u_c = u - u.mean(-1, keepdim=True)
         before = {part: part.before_the_norm(u_c) for part in set(self.feed_forwards().values())}
@@ -236,8 +236,14 @@ class MGFI(nn.Module):
         """LN and FF of every branch."""
         return {name: self.feed_forward_of(name) for name in self.branches()}
 
-    def _normed(
-        self, own: nn.LayerNorm | None, x: Float[Tensor, "*row dim"]
+    def some_words(
+        self, texts: Texts
+    ) -> tuple[Float[Tensor, "text some dim"], Bool[Tensor, "text some"]]:
+        """What the word branch sees: the words with zeros for padding, and their mask."""
+        return _some_words(texts, with_end=self.sees_end)
+
+    def normed(
+        self, x: Float[Tensor, "*row dim"], own: nn.LayerNorm | None = None
     ) -> Float[Tensor, "*row dim"]:
         """LN of equations 1 and 4; the one of all where there is none of its own."""
         norm = self.norm if own is None else own

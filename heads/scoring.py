@@ -21,6 +21,7 @@ from vidret.heads.streaming import Rows, Scorer
 CPU_MEMORY = 512 * 2**20
 Precision = Literal["float32", "bfloat16", "float16"]
 COARSE = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+FEW = 16  # texts and videos, to see whether the quicker products are exact
 TEXTS_PER_BLOCK = 128
 VIDEOS_PER_CPU_BLOCK = 32  # with 128 texts within a processor's cache
 
@@ -102,7 +103,7 @@ class ReadyRetriever:
             self.head, texts, videos, memory=memory or usual_memory(similarity.device)
         )
         if self.quick is None:
-            few = texts[: sizes.texts], videos[: sizes.videos]
+            few = texts[:FEW], videos[:FEW]
             self.quick = quicker_is_exact(
                 lambda: self.score(self.prepare_texts(few[0]), self.prepare_videos(few[1]))
             )

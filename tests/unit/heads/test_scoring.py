@@ -91,29 +91,24 @@ def test_scoring_stays_within_its_memory(name, memory_peak):
 
 
 def test_each_side_is_prepared_as_rarely_as_the_panels_allow(monkeypatch):
-    retriever, counts = shaken(), {"texts": 0, "videos": 0}
-    head = retriever.video_head
-    prepare_texts, prepare_videos = head.prepare_texts, head.prepare_videos
+    retriever, counts = shaken(), {"prepare_texts": 0, "prepare_videos": 0}
+    for name in counts:
+        prepare = getattr(FoldedMGFI, name)
 
-    def count_texts(texts):
-        counts["texts"] += len(texts)
-        return prepare_texts(texts)
+        def count(self, batch, name=name, prepare=prepare):
+            counts[name] += len(batch)
+            return prepare(self, batch)
 
-    def count_videos(videos):
-        counts["videos"] += len(videos)
-        return prepare_videos(videos)
-
-    monkeypatch.setattr(head, "prepare_texts", count_texts)
-    monkeypatch.setattr(head, "prepare_videos", count_videos)
+        monkeypatch.setattr(FoldedMGFI, name, count)
     monkeypatch.setattr(module, "quicker_is_exact", lambda _: False)  # it tries a block
     memory = 20_000
-    sizes = block_sizes(FoldedMGFI(head), TEXTS, VIDEOS, memory=memory)
+    sizes = block_sizes(FoldedMGFI(retriever.video_head), TEXTS, VIDEOS, memory=memory)
     score_in_blocks(retriever, TEXTS, VIDEOS, memory=memory)
     assert sizes.texts < len(TEXTS)
     assert sizes.videos < sizes.panel < len(VIDEOS)
     assert counts == {
-        "texts": len(TEXTS) * math.ceil(len(VIDEOS) / sizes.panel),
-        "videos": len(VIDEOS),
+        "prepare_texts": len(TEXTS) * math.ceil(len(VIDEOS) / sizes.panel),
+        "prepare_videos": len(VIDEOS),
     }
 
 
