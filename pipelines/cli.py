@@ -22,7 +22,13 @@ import click
 from vidret.data.errors import VidretError
 from vidret.extract.backends import installed
 from vidret.pipelines.config.fitting import AblateConfig, FinetuneConfig, TrainConfig
-from vidret.pipelines.config.options import Session, resolve_here, session_options, settings
+from vidret.pipelines.config.options import (
+    Session,
+    grouped,
+    resolve_here,
+    session_options,
+    settings,
+)
 from vidret.pipelines.config.reporting import PageConfig
 from vidret.pipelines.config.resolve import did_you_mean, unknown_variables
 from vidret.pipelines.config.settings import (
@@ -134,6 +140,14 @@ class Command(click.Command):
                 guess = f": did you mean {meant}?" if meant else ""
                 log.warning("The variable %s sets nothing%s", name, guess)
             return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the options under their headings."""
+        for heading, parameters in grouped(self.get_params(ctx)).items():
+            records = [record for one in parameters if (record := one.get_help_record(ctx))]
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
 
 def examples(*lines: str) -> str:

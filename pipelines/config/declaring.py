@@ -11,6 +11,8 @@ from vidret.data.errors import ConfigError
 # ruff: noqa: RUF009 - setting() is dataclasses.field with more metadata
 
 DEVICES = "auto|cpu|cuda|cuda:N"
+OPTIONS = "Options"  # the heading of what is a command's own
+FOR_EVERY_COMMAND = "For every command"
 
 
 def setting(
@@ -50,9 +52,14 @@ def setting(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What every command knows; `table` is the command's table in a file of settings."""
+    """What every command knows.
+
+    `table` is the command's table in a file of settings, `group` the heading in `--help` of what
+    a class adds.
+    """
 
     table: ClassVar[str] = ""
+    group: ClassVar[str] = FOR_EVERY_COMMAND
 
     work: Path = setting(
         Path("vidret-work"), help="Folder that holds caches, runs and indexes.", shared=True
@@ -71,6 +78,8 @@ class Config:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportConfig(Config):
     """Settings of a command that ends in a report."""
+
+    group: ClassVar[str] = FOR_EVERY_COMMAND
 
     json: bool = setting(
         default=False, help="Print the report as JSON instead of tables.", shared=True
@@ -100,6 +109,12 @@ def variable_of(config_class: type[Config], one: Field[Any]) -> str:
         ["VIDRET", one.name] if one.metadata["shared"] else ["VIDRET", config_class.table, one.name]
     )
     return "_".join(words).upper().replace("-", "_")
+
+
+def group_of(config_class: type[Config], one: Field[Any]) -> str:
+    """The heading of a setting in `--help`: that of the class that brought it."""
+    brought = next(each for each in reversed(config_class.__mro__) if one.name in vars(each))
+    return str(vars(brought).get("group", OPTIONS))
 
 
 def require(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - reads like assert

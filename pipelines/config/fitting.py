@@ -36,6 +36,8 @@ NOT_OF_A_RUN = ("work", "offline", "json", "cache", "device", "tensorboard", "lo
 class HeadConfig(ReportConfig):
     """What the paper leaves open about its heads; the names are those of `HeadOptions`."""
 
+    group: ClassVar[str] = "What the paper leaves open about its heads"
+
     hidden: int | None = setting(
         None, help="Width of the feed-forward layers; unset fits the cache."
     )
@@ -79,6 +81,8 @@ class HeadConfig(ReportConfig):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig(HeadConfig):
     """Settings of a fit, whether one head is trained or many."""
+
+    group: ClassVar[str] = "Training"
 
     cache: Path | None = setting(None, help="Cache to train on; unset takes the newest.")
     epochs: int = setting(6, help="Epochs of the video and text heads.")

@@ -10,13 +10,28 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import click
 
 from vidret.extract.backends import quiet_home
-from vidret.pipelines.config.declaring import Config, option_of, variable_of
+from vidret.pipelines.config.declaring import (
+    FOR_EVERY_COMMAND,
+    OPTIONS,
+    Config,
+    group_of,
+    option_of,
+    variable_of,
+)
 from vidret.pipelines.config.resolve import find_user_file, resolve
 
 C = TypeVar("C", bound=Config)
 Body = TypeVar("Body", bound=Callable[..., Any])
 
 METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
+
+
+class SettingOption(click.Option):
+    """An option that knows its heading in `--help`."""
+
+    def __init__(self, *names: Any, group: str = OPTIONS, **attributes: Any) -> None:  # noqa: ANN401 - click's own
+        super().__init__(*names, **attributes)
+        self.group = group
 
 
 @dataclass(slots=True)
@@ -54,6 +69,15 @@ def settings(config_class: type[Config], *, only: Sequence[str] = ()) -> Callabl
         return run  # type: ignore[return-value]  # functools.wraps keeps the body's name and help
 
     return decorate
+
+
+def grouped(parameters: Sequence[click.Parameter]) -> dict[str, list[click.Parameter]]:
+    """Options under their headings: a command's own first, what every command has last."""
+    groups: dict[str, list[click.Parameter]] = {OPTIONS: []}
+    for one in parameters:
+        groups.setdefault(getattr(one, "group", FOR_EVERY_COMMAND), []).append(one)
+    groups[FOR_EVERY_COMMAND] = groups.pop(FOR_EVERY_COMMAND, [])
+    return groups
 
 
 def session_options(body: Body) -> Body:
@@ -121,6 +145,8 @@ def _parameter(
         default=None,
         multiple=one.metadata["repeatable"],
         callback=_unless_empty if one.metadata["repeatable"] else None,
+        cls=SettingOption,
+        group=group_of(config_class, one),
         metavar=None if wanted is bool else _metavar(one, wanted),
         help=f"{one.metadata['help']} {note}",
     )

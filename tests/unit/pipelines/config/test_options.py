@@ -1,4 +1,5 @@
 import os
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from vidret.data.errors import ConfigError
+from vidret.pipelines.cli import cli
 from vidret.pipelines.config.declaring import option_of, variable_of
 from vidret.pipelines.config.fitting import AblateConfig
 from vidret.pipelines.config.options import Session, default_text, session_options, settings
@@ -130,3 +132,20 @@ def test_no_color_reaches_all_that_draw():
 
     run(ExtractConfig, "--no-color")
     assert os.environ["NO_COLOR"] == "1"
+
+
+def test_a_commands_own_options_come_first_and_those_of_every_command_last():
+    printed = CliRunner().invoke(cli, ["train-heads", "--help"]).output
+    headings = [line for line in printed.splitlines() if re.match(r"\w.*:$", line)]
+    assert headings == [
+        "Options:",
+        "What the paper leaves open about its heads:",
+        "Training:",
+        "For every command:",
+    ]
+    own, heads, training, every = re.split("|".join(headings), printed)[1:]
+    assert "--head " in own
+    assert "--word-weight-scale " in heads
+    assert "--batch-size " in training
+    assert "--work " in every
+    assert "--help" in every
