@@ -21,6 +21,7 @@ OTHERS = (
     "score",
     "precision",
     "train",
+    "finetune",
 )  # a GPU, or their time, not every time
 PAGE = ROOT / "docs" / "benchmarks.md"
 REQUIREMENTS = ROOT / "benchmarks" / "requirements.txt"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vidret.data.errors import ConfigError, MissingError
 from vidret.extract.backends import require_torchvision
+from vidret.extract.models.pictures import SHORTEST, pixels_of
 from vidret.extract.models.projection import (
     Projection,
     as_matrix,
@@ -22,13 +23,12 @@ from vidret.extract.models.projection import (
     without_projection,
 )
 from vidret.extract.models.tokens import Marks, load_tokenizer, marks_of, word_ids
+from vidret.extract.weights.deltas import base_of, state_with_base
 from vidret.extract.weights.files import UNREADABLE, first_words, read_weights
 from vidret.extract.weights.fitting import as_open_clip, build_clip, fill
 
 if TYPE_CHECKING:
     from vidret.extract.weights.backbones import Backbone
-
-SHORTEST, SQUASH = "shortest", "squash"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,32 +39,6 @@ class EncodedText:
     words: NDArray[np.float32]
     tokens: NDArray[np.int64]
     truncated: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pixels:
-    """How the model wants its pictures.
-
-    Args:
-        resize: `shortest` scales the shorter side and cuts the middle out; `squash` scales both
-            sides, whatever becomes of the proportions.
-    """
-
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resize: str = SHORTEST
-
-    @property
-    def geometry(self) -> str:
-        """One line on what decides the bytes of a prepared picture."""
-        way = "centre-crop" if self.resize == SHORTEST else self.resize
-        return f"rgb24 bicubic-antialias {self.size} {way}"
-
-    @property
-    def description(self) -> str:
-        """One line for the fingerprint."""
-        return f"{self.geometry} mean {self.mean} std {self.std}"
 
 
 class ClipEncoder(nn.Module):
@@ -150,6 +124,21 @@ class ClipEncoder(nn.Module):
             for part, tensor in zip(("weight", "bias"), matrix, strict=True)
             if tensor is not None
         }
+
+    @torch.no_grad()
+    def set_projections(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take other last linear maps, under the names and in the shapes of `projections`."""
+        maps = {
+            "visual": visual_projection(self.model.visual),
+            "text": self._text_projection,
+        }
+        for tower, own in maps.items():
+            if isinstance(own, nn.Linear):
+                own.weight.copy_(tensors[f"{tower}.weight"].T)
+                if own.bias is not None:
+                    own.bias.copy_(tensors[f"{tower}.bias"])
+            elif own is not None:
+                own.copy_(tensors[f"{tower}.weight"])
 
     def prepare(self, frame: NDArray[np.uint8]) -> Tensor:
         """One native frame as the model's uint8 picture `(3, size, size)`; safe in threads."""
@@ -255,6 +244,7 @@ def load_clip(
     Raises:
         ConfigError: open_clip knows no such model, or vidret cannot use it as it is meant.
         MissingError: the weights are not there, or do not fit.
+        MismatchError: they are a difference from other weights than there are now.
     """
     require_torchvision()
     from vidret.extract.weights.backbones import find_backbone
@@ -264,46 +254,30 @@ def load_clip(
     tokenizer = load_tokenizer(
         backbone.name, backbone.architecture["text_cfg"], backbone.tokenizer, offline=offline
     )
-    model = _from_hub(backbone) if backbone.file is None else _from_file(backbone, backbone.file)
+    model = (
+        _from_hub(backbone)
+        if backbone.file is None
+        else _from_file(backbone, backbone.file, offline=offline)
+    )
     return ClipEncoder(
         backbone.name, model.to(device), tokenizer, backbone.digest, backbone.architecture
     )
 
 
-def pixels_of(name: str, preprocess: Mapping[str, Any]) -> Pixels:
-    """The pictures that a model wants; a way that is not ours is refused, not guessed.
+def _from_file(backbone: "Backbone", path: Path, *, offline: bool) -> nn.Module:
+    """The architecture with exactly the tensors of a file, or of a file and its base."""
 
-    Raises:
-        ConfigError: it wants them in a way that vidret does not have.
-    """
-    size, resize = preprocess["size"], preprocess["resize_mode"]
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    interpolation, mode = preprocess["interpolation"], preprocess.get("mode", "RGB")
-    odd = {
-        f"interpolation {interpolation}": interpolation != "bicubic",
-        f"resize mode {resize}": resize not in (SHORTEST, SQUASH),
-        f"size {sides}": len(set(sides)) > 1,
-        f"colours {mode}": mode != "RGB",
-    }
-    if any(odd.values()):
-        raise ConfigError(
-            f"{name} wants pictures with {', '.join(one for one, is_odd in odd.items() if is_odd)},"
-            f" and vidret prepares them bicubic, {SHORTEST} or {SQUASH}, square: choose another "
-            "model"
-        )
-    return Pixels(
-        size=int(sides[0]),
-        mean=tuple(preprocess["mean"]),
-        std=tuple(preprocess["std"]),
-        resize=resize,
-    )
+    def load_base(spec: str) -> tuple[nn.Module, str]:
+        clip = load_clip(spec, offline=offline)
+        return clip.model, clip.weights
 
-
-def _from_file(backbone: "Backbone", path: Path) -> nn.Module:
-    """The architecture with exactly the tensors of a file."""
     try:
-        model = _build(backbone)
-        fill(model, as_open_clip(model, read_weights(path).tensors))
+        model, file = _build(backbone), read_weights(path)
+        base = base_of(file.metadata)
+        if base is None:
+            fill(model, as_open_clip(model, file.tensors))
+        else:
+            fill(model, state_with_base(file, base, load_base))
     except UNREADABLE as error:
         raise MissingError(
             f"{path} cannot be loaded as weights of {backbone.name} ({first_words(error)}): "

@@ -8,8 +8,6 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vidret.data.errors import ConfigError, MissingError
@@ -17,9 +15,11 @@ from vidret.extract.decoding.sound import SAMPLE_RATE
 from vidret.extract.tiny.sound import EMBEDDING, TinySound
 from vidret.extract.tiny.weights import TINY_FOLDER, verify_weights
 from vidret.extract.weights.cnn14 import CNN14_FILE
+from vidret.extract.weights.deltas import base_of, state_with_base
 from vidret.extract.weights.files import (
     UNREADABLE,
     Form,
+    WeightsFile,
     digest_of,
     first_words,
     hash_file,
@@ -72,6 +72,7 @@ def load_sound(spec: str, *, device: torch.device | str = "cpu") -> SoundEncoder
     Raises:
         ConfigError: there is no such encoder.
         MissingError: the weights are not there, or are not Cnn14's.
+        MismatchError: they are a difference from other weights than there are now.
     """
     name, _, weights = spec.partition("@")
     if spec == NONE:
@@ -90,7 +91,10 @@ def load_sound(spec: str, *, device: torch.device | str = "cpu") -> SoundEncoder
 
 def cnn14() -> nn.Module:
     """An untrained Cnn14 as PANN published it: 32 kHz, 64 mels, 527 tags."""
-    return _pann_models().Cnn14(SAMPLE_RATE, 1024, 320, 64, 50, 14_000, 527)
+    model = _pann_models().Cnn14(SAMPLE_RATE, 1024, 320, 64, 50, 14_000, 527)
+    for part in (model.spectrogram_extractor, model.logmel_extractor):
+        _compute_in_float32(part)  # soft sounds would be lost in the error of loud ones
+    return model
 
 
 def missing_weights() -> MissingError:
@@ -109,10 +113,10 @@ def _load_tiny(path: Path | None, device: torch.device | str) -> SoundEncoder:
         verify_weights()
         path = TINY_FOLDER / "sound.safetensors"
     try:
-        weights = load_file(path)
+        weights = _with_base(read_weights(path))
         model = TinySound(len(weights["tag.bias"]))
         model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise MissingError(
             f"{path} cannot be loaded as weights of the sound encoder tiny ({first_words(error)}): "
             "give a file that vidret finetune wrote"
@@ -131,7 +135,22 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise MissingError(_refusal(path, error)) from error
     if file.form not in (Form.PANN, Form.SAFETENSORS):
         raise MissingError(f"{path} is no checkpoint of Cnn14 (it is a {file.form}): get it again")
-    return file.tensors
+    try:
+        return _with_base(file)
+    except ValueError as error:
+        raise MissingError(f"{path} does not fit Cnn14 ({error}): get it again") from error
+
+
+def _with_base(file: WeightsFile) -> dict[str, Tensor]:
+    """The tensors of a file, those included that it leaves to its base."""
+    base = base_of(file.metadata)
+    return file.tensors if base is None else state_with_base(file, base, _load_base)
+
+
+def _load_base(spec: str) -> tuple[nn.Module, str]:
+    sound = load_sound(spec)
+    assert sound is not None  # only what learned has a difference
+    return sound.model, sound.weights
 
 
 def _check_published(path: Path) -> None:
@@ -160,6 +179,17 @@ def _refusal(path: Path, error: BaseException) -> str:
             "or have whoever made it save plain tensors"
         )
     return f"{path} is no checkpoint of Cnn14 ({first_words(error)}): get it again"
+
+
+def _compute_in_float32(part: nn.Module) -> None:
+    """Leave a part of a network out of any autocast around it."""
+    forward = part.forward
+
+    def in_float32(values: Tensor) -> Tensor:
+        with torch.autocast(values.device.type, enabled=False):
+            return forward(values.float())
+
+    part.forward = in_float32
 
 
 @cache

@@ -1,5 +1,6 @@
 """`vidret ablate`: the rows of the paper's Table 1 and their variations, each over seeds."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ def plan_ablate(config: AblateConfig) -> AblatePlan:
 
 def _look(config: AblateConfig) -> _Table:
     """Everything that can be said and refused before a fit begins."""
-    _require_folders([*(config.out or ()), *([config.plot] if config.plot else [])])
+    _require_folders([*(config.out or ()), *(config.plot or ())])
     if config.tensorboard:
         require_tensorboard()
     cache = FeatureCache.open(config.cache or newest_cache(config.work))
@@ -234,3 +235,5 @@ def _require_folders(paths: Iterable[Path]) -> None:
             raise MissingError(
                 f"{path.parent} is no folder: make it, or write {path.name} elsewhere"
             )
+        if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+            raise MissingError(f"{path} cannot be written: give the name of another file")

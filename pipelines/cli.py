@@ -46,6 +46,7 @@ from vidret.pipelines.config.settings import (
     WeightsConfig,
 )
 from vidret.pipelines.config.varying import variations_of
+from vidret.pipelines.launched import command_line, launched
 from vidret.pipelines.program import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -475,7 +476,10 @@ def train_heads(config: TrainConfig, *, json_progress: bool) -> None:
 
 @cli.command(
     cls=Command,
-    epilog=examples("vidret finetune --epochs 10", "vidret finetune --e2e --unfreeze visual,text"),
+    epilog=examples(
+        "vidret finetune --e2e --unfreeze visual,text,last:2 --layer-decay 0.75",
+        "vidret finetune --e2e --lora 8 --save delta --augment crop,flip",
+    ),
 )
 @json_progress_option
 @settings(FinetuneConfig)
@@ -488,7 +492,8 @@ def finetune(config: FinetuneConfig, *, json_progress: bool) -> None:
 
     with progress_display("finetune", unit="epochs", json_lines=json_progress) as on_progress:
         report = run_finetune(config, on_progress=on_progress)
-    _publish(report, render_finetune, as_json=config.json)
+    if launched().rank == 0:
+        _publish(report, render_finetune, as_json=config.json)
 
 
 @cli.command(
@@ -691,7 +696,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 def _report_interrupt(arguments: Sequence[str]) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # we are leaving already
-    command = shlex.join(["vidret", *arguments])
+    command = command_line(arguments)
     click.echo(f"Stopped. What is done is kept. Continue with: {command}", err=True)
     return INTERRUPTED
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from vidret.data.cache import Coverage, FeatureCache
-from vidret.data.errors import VidretError
+from vidret.data.errors import ConfigError, VidretError
 from vidret.data.features import SplitFeatures
 from vidret.data.fingerprint import Fingerprint, require_fingerprint
 from vidret.extract.encoders import pick_device
@@ -95,6 +95,7 @@ def run_evaluate(config: EvaluateConfig) -> EvaluateReport:
     device = pick_device(config.device)
     features = features_of_run(folder, run, cache.load(config.split))
     retriever = load_weights(folder, run).to(device)
+    weigh_sound(retriever, config.audio_weight)
     protocol = PROTOCOLS.get(cache.manifest.settings["protocol"])
     v2t_by = config.competition or (protocol.v2t if protocol else "group")
     return EvaluateReport(
@@ -109,9 +110,8 @@ def run_evaluate(config: EvaluateConfig) -> EvaluateReport:
             memory=config.memory,
             precision=config.precision,
         ),
-        setting=_with_precision(
-            describe_setting(cache, features, run.settings["select_on"], v2t_by=v2t_by),
-            config.precision,
+        setting=_with_notes(
+            describe_setting(cache, features, run.settings["select_on"], v2t_by=v2t_by), config
         ),
         threshold=config.threshold,
     )
@@ -209,12 +209,31 @@ def require_same_features(found: Fingerprint, expected: Fingerprint, where: str)
     require_fingerprint(same_dataset, expected, where)
 
 
-def _with_precision(setting: Setting, precision: Precision) -> Setting:
-    """Coarser scores are no secret."""
-    if precision == "float32":
-        return setting
-    note = f"hidden layers were multiplied in {precision}: scores are coarse, and ranks may differ"
-    return replace(setting, notes=(*setting.notes, note))
+def weigh_sound(retriever: Retriever, weight: float | None) -> None:
+    """Let the sound count something else in scores than the run says.
+
+    Raises:
+        ConfigError: the head hears no sound.
+    """
+    if weight is None:
+        return
+    if retriever.audio_head is None:
+        raise ConfigError(
+            f"audio_weight is {weight:g}, and the head hears no sound: leave it out, or take a run "
+            "of a head with +cmfi"
+        )
+    retriever.audio_weight.fill_(weight)
+
+
+def _with_notes(setting: Setting, config: EvaluateConfig) -> Setting:
+    """What was asked for and makes other scores than the run's own is no secret."""
+    notes = setting.notes
+    if config.precision != "float32":
+        what = f"hidden layers were multiplied in {config.precision}"
+        notes = (*notes, f"{what}: scores are coarse, and ranks may differ")
+    if config.audio_weight is not None:
+        notes = (*notes, f"the sound counts {config.audio_weight:g} times, as was asked for")
+    return replace(setting, notes=notes)
 
 
 def _by_kind(ranks: Ranks, kinds: list[str]) -> dict[str, float]:

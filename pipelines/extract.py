@@ -12,7 +12,7 @@ from vidret.data.manifest import MANIFEST, Manifest, SplitCount, read_manifest, 
 from vidret.data.pixels.index import PixelIndex, find_pixels
 from vidret.data.samples import Dataset, Video
 from vidret.data.storage.hdf5 import ShardEntry
-from vidret.data.storage.locks import cache_lock
+from vidret.data.storage.locks import folder_lock
 from vidret.data.storage.projections import write_projections
 from vidret.data.synth.script import Clip
 from vidret.data.upkeep.check import damaged_shards
@@ -73,7 +73,7 @@ def run_extract(config: ExtractConfig, *, on_progress: OnProgress) -> ExtractRep
     extraction = settle(config)
     if config.dry_run:
         return _preview(extraction)
-    with cache_lock(extraction.folder):
+    with folder_lock(extraction.folder):
         return _extract(extraction, on_progress)
 
 

@@ -1,6 +1,5 @@
 """`vidret finetune`: a finished run in, a better one out; with `--e2e` the encoders learn too."""
 
-import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,21 @@ from typing import Any
 from vidret.data.cache import FeatureCache
 from vidret.data.errors import MismatchError, VidretError
 from vidret.data.fingerprint import require_fingerprint
+from vidret.extract.encoders import pick_device
 from vidret.extract.weights.files import hash_file
+from vidret.pipelines.config.declaring import require
 from vidret.pipelines.config.fitting import FinetuneConfig
-from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.display.progress import OnProgress, Progress
-from vidret.pipelines.extraction.again import dataset_options
+from vidret.pipelines.extraction.again import extract_again
 from vidret.pipelines.training.fitting import best_epoch, load_features, selection_of
+from vidret.pipelines.training.halting import naming_the_room
+from vidret.pipelines.training.journal import LogSettings
+from vidret.pipelines.training.planning import origin_of, plan_stages
+from vidret.pipelines.training.preparing import prepare
+from vidret.pipelines.training.processes import joined, wait_for_all
 from vidret.pipelines.training.runs import (
     RUN,
+    SOUND,
     WEIGHTS,
     Origin,
     Run,
@@ -28,12 +34,7 @@ from vidret.pipelines.training.runs import (
     run_name,
     trained_on,
 )
-from vidret.pipelines.training.tuning import (
-    fit_tuning,
-    origin_of,
-    plan_stages,
-    prepare,
-)
+from vidret.pipelines.training.tuning import fit_tuning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,16 +81,30 @@ class FinetuneReport:
 
 
 def run_finetune(config: FinetuneConfig, *, on_progress: OnProgress) -> FinetuneReport:
-    """Go on from a finished run, or with a fine-tuning that was stopped."""
+    """Go on from a finished run, or with a fine-tuning that was stopped.
+
+    Under torchrun the processes fit together: each encodes a share of every batch.
+    """
+    with joined(config.device):
+        return _finetune(config, on_progress)
+
+
+def _finetune(config: FinetuneConfig, on_progress: OnProgress) -> FinetuneReport:
     folder, run = _choose_run(config)
     cache = FeatureCache.open(trained_on(config.work, run))
     require_fingerprint(cache.fingerprint, origin_of(run).fingerprint, str(cache.folder))
     train, select = load_features(cache, run.settings["select_on"])
     if not ((folder / WEIGHTS).exists() and run.complete):
         total = sum(stage.epochs for stage in plan_stages(run))
-        tuning = prepare(config, run, cache, train, select)
+        with naming_the_room("to load the encoders", "use --device cpu, or another machine"):
+            tuning = prepare(config, run, cache, train, select)
+        wait_for_all()  # until each has looked for the folder of the run
         run = fit_tuning(
-            folder, run, tuning, lambda done: on_progress(Progress(done=done, total=total))
+            folder,
+            run,
+            tuning,
+            lambda done: on_progress(Progress(done=done, total=total)),
+            LogSettings(every=config.log_every, tensorboard=config.tensorboard),
         )
     stages = list(run.history.values())
     return FinetuneReport(
@@ -133,14 +148,11 @@ def _new_run(config: FinetuneConfig) -> Run:
     )
     init = read_run(start)
     load_weights(start, init)
-    if init.settings["train_projection"]:
-        raise MismatchError(
-            f"run {init.name} trained CLIP's last projections with its head, and finetune would "
-            "go on without them: start from a run that was trained without --train-projection"
-        )
+    _require_ears(config, init)
     cache = FeatureCache.open(cache_of_run(config.work, init))
     require_fingerprint(cache.fingerprint, init.fingerprint, str(cache.folder))
-    seed = init.seed if config.seed is None else config.seed
+    seed, unfrozen = init.seed if config.seed is None else config.seed, config.unfrozen
+    clip_learns = bool({"visual", "text"} & set(unfrozen.encoders))
     settings = init.settings | {
         "epochs": config.epochs,
         "audio_epochs": config.audio_epochs,
@@ -148,9 +160,13 @@ def _new_run(config: FinetuneConfig) -> Run:
         "lr": config.lr,
         "audio_lr": config.lr,
         "weight_decay": config.weight_decay,
+        "precision": _precision(config, init),
         "audio_batch_size": None,
         "audio_weight_decay": None,
-        "jitter": False,
+        # Projections become CLIP's own where CLIP learns, and stay the run's where it does not.
+        "train_projection": init.settings["train_projection"] and not clip_learns,
+        # Where pictures are encoded, they are those that evaluation sees.
+        "jitter": init.settings["jitter"] and not ("visual" in unfrozen.encoders or config.augment),
         "select_on": selection_of(cache, config.select_on or init.settings["select_on"]),
     }
     if config.name is not None:
@@ -162,9 +178,16 @@ def _new_run(config: FinetuneConfig) -> Run:
         backbone=cache.manifest.settings["backbone"],
         audio=cache.manifest.settings["audio"],
         e2e=config.e2e,
-        unfreeze=list(config.unfrozen),
+        unfreeze=list(unfrozen.encoders),
         lr_clip=config.lr_clip,
         lr_audio=config.lr_audio,
+        limits=list(unfrozen.words),
+        layer_decay=config.layer_decay,
+        lora=config.lora,
+        lr_lora=config.lr_lora,
+        batchnorm=config.batchnorm,
+        augment=list(config.augment or ()),
+        save=config.save,
     )
     made = run_name(init.head, seed, settings | asdict(origin), cache.fingerprint)
     return Run(
@@ -180,12 +203,30 @@ def _new_run(config: FinetuneConfig) -> Run:
     )
 
 
+def _require_ears(config: FinetuneConfig, init: Run) -> None:
+    """Refuse what only a sound network could follow, where no head listens to one."""
+    asked = {
+        "unfreeze is audio": config.unfrozen.encoders == ("audio",),
+        "batchnorm is train": config.batchnorm == "train",
+    }
+    for what, is_asked in asked.items():
+        require(
+            not is_asked or init.head.endswith(SOUND),
+            f"{what}, and run {init.name} has no head for sound ({init.head}): leave it out, or "
+            f"start from a run of {init.head}{SOUND}",
+        )
+
+
+def _precision(config: FinetuneConfig, init: Run) -> str:
+    """What the encoders compute in, or the heads where no encoder does anything."""
+    if config.precision != "auto":
+        return config.precision
+    if not (config.unfrozen.encoders or config.augment):
+        return str(init.settings["precision"])
+    return "bfloat16" if pick_device(config.device).type == "cuda" else "float32"
+
+
 def _extract_command(work: Path, run: Run, cache: FeatureCache) -> str:
     """The command that encodes the same videos with a run's own encoders."""
-    facts, settings = cache.fingerprint, cache.manifest.settings
-    usual = ExtractConfig()
-    options = [] if work == usual.work else ["--work", str(work)]
-    options += dataset_options(facts.dataset, settings["root"])
-    options += [] if facts.frames == usual.frames else ["--frames", str(facts.frames)]
-    options += [] if settings["decoder"] == usual.decoder else ["--decoder", settings["decoder"]]
-    return shlex.join(["vidret", "extract", "--backbone", f"run:{run.name}", *options])
+    encoders = ["--backbone", f"run:{run.name}"]
+    return extract_again(cache.folder, cache.manifest, encoders=encoders, work=work)

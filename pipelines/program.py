@@ -13,3 +13,7 @@ def main() -> None:
         sys.stderr.write("Stopped before anything was begun.\n")
         sys.exit(INTERRUPTED)
     run()
+
+
+if __name__ == "__main__":  # torchrun -m vidret.pipelines.program
+    main()

@@ -26,6 +26,7 @@ from vidret.pipelines.extract import run_extract
 from vidret.pipelines.training.projecting import features_of_run
 from vidret.pipelines.training.runs import (
     cache_of_run,
+    encoders_of_run,
     find_run,
     load_weights,
     newest_run,
@@ -196,16 +197,19 @@ def _choose_run(config: SearchConfig) -> Path | None:
 def _choose_cache(
     config: SearchConfig, run_folder: Path | None, extract: ExtractConfig, on_progress: OnProgress
 ) -> Path:
-    of_run = None if run_folder is None else cache_of_run(config.work, read_run(run_folder))
+    run = None if run_folder is None else read_run(run_folder)
+    of_run = None if run is None else cache_of_run(config.work, run)
     if config.path is None:
         return config.cache or of_run or newest_cache(config.work)
     wanted: dict[str, Any] = {}
-    if of_run is not None:
+    if run is not None and of_run is not None:
         made = FeatureCache.open(of_run, partial=True)
         facts = made.fingerprint
         wanted = {name: made.manifest.settings[name] for name in ("backbone", "audio", "decoder")}
         wanted |= {"frames": facts.frames, "sampling": facts.frame_policy}
         wanted |= {"features": facts.features, "precision": facts.precision}
+        if run.has_own_encoders:  # also where nothing is cached with them yet
+            wanted["backbone"], wanted["audio"] = encoders_of_run(config.work, run.name)
     extract = replace(
         extract,
         work=config.work,

@@ -23,6 +23,7 @@ from vidret.pipelines.training.journal import LogSettings, require_tensorboard
 from vidret.pipelines.training.runs import (
     RUN,
     SOUND,
+    WEIGHTS,
     Run,
     check_run_name,
     find_run,
@@ -45,6 +46,13 @@ class TrainReport:
     videos: int
     with_sound: int
     best: dict[str, dict[str, float]]
+    was_done: bool = False
+
+    @property
+    def audio_weight(self) -> float:
+        """What s(a, t) counts in a score."""
+        found = self.run.audio_weight
+        return float(self.run.settings.get("audio_weight", 1)) if found is None else found.chosen
 
     @property
     def verdict(self) -> VidretError | None:
@@ -67,6 +75,7 @@ class TrainReport:
             },
             "best": self.best,
             "history": self.run.history,
+            "was_done": self.was_done,
             "audio_weight": None
             if self.run.audio_weight is None
             else asdict(self.run.audio_weight),
@@ -82,6 +91,7 @@ def run_train(config: TrainConfig, *, on_progress: OnProgress) -> TrainReport:
     require_fingerprint(cache.fingerprint, run.fingerprint, str(cache.folder))
     data = load_data(cache, run.settings["select_on"], pick_device(config.device))
     total = sum(stage.epochs for stage in stages_of(run))
+    was_done = (folder / WEIGHTS).exists() and read_run(folder).complete
     run = fit_run(
         folder,
         run,
@@ -96,6 +106,7 @@ def run_train(config: TrainConfig, *, on_progress: OnProgress) -> TrainReport:
         videos=len(data.train.videos),
         with_sound=int(data.train.videos.audio_mask.sum()),
         best={stage: best_epoch(epochs) for stage, epochs in run.history.items() if epochs},
+        was_done=was_done,
     )
 
 
@@ -129,14 +140,19 @@ def _choose_run(config: TrainConfig) -> tuple[Path, Run]:
 
 def _refuse_other_settings(config: TrainConfig, run: Run) -> None:
     """A run that continues keeps its settings; others given beside it would be lost in silence."""
-    usual = TrainConfig()
-    for name in FIT_SETTINGS:
-        given, its = getattr(config, name), run.settings[name]
+    usual, its_own = TrainConfig(), run.settings | {"head": run.head, "seed": run.seed}
+    for name in (*FIT_SETTINGS, "head", "seed"):
+        given, its = getattr(config, name), its_own[name]
         if given not in (its, getattr(usual, name)):
             raise ConfigError(
                 f"{name} is {given}, and run {run.name} has {its}: leave it out to continue, or "
                 "leave out --resume for a new run"
             )
+    if config.cache is not None and config.cache.absolute().name != run.cache.name:
+        raise ConfigError(
+            f"cache is {config.cache}, and run {run.name} learns from {run.cache.name}: leave it "
+            "out to continue, or leave out --resume for a new run"
+        )
 
 
 def _default_head(cache: FeatureCache) -> str:

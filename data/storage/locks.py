@@ -1,4 +1,4 @@
-"""Who may write a cache: one process at a time, also where the file system knows no locks."""
+"""Who may write a folder: one process at a time, also where the file system knows no locks."""
 
 import errno
 import fcntl
@@ -22,8 +22,8 @@ _LONGEST = 300  # bytes of a holder's name
 
 
 @contextmanager
-def cache_lock(folder: Path) -> Iterator[None]:
-    """Be the one writer of a cache; what a killed writer left half-done is removed first.
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Be the one writer of a cache or a run; what a killed writer left half-done goes first.
 
     So is, at a good end, what killed workers of this writer left.
 

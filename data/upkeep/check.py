@@ -7,7 +7,7 @@ from pathlib import Path
 from vidret.data.errors import DamagedError, MismatchError, MissingError
 from vidret.data.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from vidret.data.storage.hdf5 import ShardEntry, checksum, seal_is_broken
-from vidret.data.storage.locks import cache_lock
+from vidret.data.storage.locks import folder_lock
 from vidret.data.storage.projections import PROJECTIONS
 
 # A whole shard without a line is what a killed run leaves, and the next one takes it up.
@@ -65,7 +65,7 @@ def repair_cache(folder: Path) -> list[Problem]:
         MissingError: the folder is no cache, cannot be written to, or is being written.
         MismatchError: a newer vidret wrote it.
     """
-    with cache_lock(_existing(folder)):
+    with folder_lock(_existing(folder)):
         problems = verify_cache(folder)
         bad = {problem.file for problem in problems}
         if bad and MANIFEST not in bad:
@@ -135,7 +135,7 @@ def _files(manifest: Manifest) -> dict[str, str | None]:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, which `cache_lock` would make where it is not there."""
+    """The folder, which `folder_lock` would make where it is not there."""
     if not folder.is_dir():
         raise MissingError(f"{folder} is no folder, so there is no cache to repair")
     return folder

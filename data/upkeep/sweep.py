@@ -26,7 +26,7 @@ from vidret.data.storage.hdf5 import (
     read_strings,
     seal_is_broken,
 )
-from vidret.data.storage.locks import LOCK, cache_lock
+from vidret.data.storage.locks import LOCK, folder_lock
 from vidret.data.storage.stored import read_captions, read_videos
 from vidret.data.upkeep.check import remove_file
 
@@ -86,7 +86,7 @@ def sweep_cache(folder: Path) -> list[Garbage]:
     """
     read_manifest(folder)  # since locking a folder makes it
     halves = _half_written(folder)  # which go as soon as the lock is taken
-    with cache_lock(folder):
+    with folder_lock(folder):
         stray = remove_stray(folder)
         return [*halves, *stray, *_shrink_all(folder, read_manifest(folder))]
 
@@ -252,7 +252,7 @@ def remove_cache(folder: Path) -> Garbage:
     Raises:
         MissingError: it is being written, or cannot be removed.
     """
-    with cache_lock(folder):
+    with folder_lock(folder):
         removed = describe_cache(folder)
         for path in [folder / MANIFEST, *sorted(folder.iterdir())]:
             if path.is_dir() and not path.is_symlink():

@@ -30,11 +30,12 @@ class TinySound(nn.Module):
 
     def forward(self, waveform: Tensor) -> dict[str, Tensor]:
         """Take `(batch, sample)` at 32 kHz; give the two outputs that Cnn14 names the same."""
-        spectrum = torch.stft(
-            waveform, WINDOW, HOP, window=self.window, center=True, return_complex=True
-        )
-        power = spectrum.abs().square().transpose(1, 2)
-        log_mel = (power @ self.mel).clamp(min=1e-8).log10()
+        with torch.autocast(waveform.device.type, enabled=False):  # soft sounds count, too
+            spectrum = torch.stft(
+                waveform, WINDOW, HOP, window=self.window, center=True, return_complex=True
+            )
+            power = spectrum.abs().square().transpose(1, 2)
+            log_mel = (power @ self.mel).clamp(min=1e-8).log10()
         picture = self.blocks(log_mel[:, None] / 4 + 0.5)  # about -1 to 1
         over_time = picture.mean(dim=3)
         pooled = over_time.mean(dim=2) + over_time.amax(dim=2)

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from vidret.data.errors import ConfigError, DamagedError, MissingError
 from vidret.data.storage.publish import publish
 from vidret.extract.weights.activation import METADATA_KEY, read_config
-from vidret.extract.weights.files import PREPROCESS_KEY
+from vidret.extract.weights.files import PREPROCESS_KEY, write_tensors
 from vidret.extract.weights.inspection import (
     MODEL_KEY,
     Inspection,
@@ -55,7 +55,7 @@ def convert_weights(source: Path, target: Path, *, model: str | None = None) -> 
     metadata = _metadata(found)
     tensors = {name: tensor.contiguous().clone() for name, tensor in found.tensors.items()}
     with publish(target) as part:
-        save_file(tensors, part, metadata=metadata)
+        write_tensors(part, tensors, metadata)
         if not _same(tensors, load_file(part)):
             raise DamagedError(f"{target} does not read back as it was written: try another disk")
     return Conversion(source=found, path=target, size=target.stat().st_size, metadata=metadata)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vidret.extract.weights.torchscript import is_torchscript, read_torchscript
@@ -83,6 +83,24 @@ def read_metadata(path: Path) -> dict[str, str]:
         return {}
     with safe_open(path, framework="pt") as file:
         return dict(file.metadata() or {})
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, the same bytes for the same content.
+
+    safetensors writes metadata in any order, and a hash of the file has to tell its weights apart.
+    """
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, path, metadata=dict(metadata))
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        content = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(content) <= length, "another order is not longer"
+        file.seek(8)
+        file.write(content.ljust(length))
 
 
 def picture_metadata(model: nn.Module) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What a file of weights is: its form, its model, its activation, and whether it is whole."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vidret.data.errors import ConfigError, MissingError
-from vidret.extract.panns import CNN14, cnn14
+from vidret.extract.clip import load_clip
+from vidret.extract.panns import CNN14, cnn14, load_sound
 from vidret.extract.tiny.sound import TinySound
 from vidret.extract.weights.activation import (
     ACTIVATIONS,
@@ -19,7 +20,9 @@ from vidret.extract.weights.activation import (
 )
 from vidret.extract.weights.backbones import TINY, TINY_MODEL, register_tiny, registered
 from vidret.extract.weights.cnn14 import Published
+from vidret.extract.weights.deltas import base_of, state_with_base
 from vidret.extract.weights.files import (
+    PREPROCESS_KEY,
     UNREADABLE,
     Form,
     WeightsFile,
@@ -96,6 +99,8 @@ class Inspection:
 def inspect_weights(path: Path, model: str | None = None) -> Inspection:
     """Look at a file of weights; nothing in it is run, and nothing is fetched.
 
+    A file that holds a difference is looked at together with its base.
+
     Args:
         path: of the file.
         model: whose weights it should hold; None tries those that vidret knows.
@@ -103,10 +108,11 @@ def inspect_weights(path: Path, model: str | None = None) -> Inspection:
     Raises:
         ConfigError: there is no such model.
         MissingError: the file is not there, or holds no weights that can be read safely.
+        MismatchError: it is a difference from other weights than there are now.
     """
     register_tiny()
     _check_model(model)
-    file = _read(path)
+    file = _with_base(_read(path))
     digests = {name: digest_of(path, name) for name in ("sha256", "md5")}
     published = find_by_digest(digests)
     activation = find_activation(path, file.form, dict(file.metadata), published)
@@ -170,6 +176,32 @@ def _read(path: Path) -> WeightsFile:
         raise MissingError(
             f"{path} holds no weights that can be read ({first_words(error)}): get it again"
         ) from error
+
+
+def _with_base(file: WeightsFile) -> WeightsFile:
+    """The same with the tensors that it leaves to its base."""
+    base = base_of(file.metadata)
+    if base is None:
+        return file
+    load = _load_clip if PREPROCESS_KEY in file.metadata else _load_sound
+    try:
+        return replace(file, tensors=state_with_base(file, base, load))
+    except ValueError as error:
+        raise MissingError(
+            f"{file.path} does not fit {base.spec}, of which it is a difference ({error}): "
+            "get it again"
+        ) from error
+
+
+def _load_clip(spec: str) -> tuple[nn.Module, str]:
+    clip = load_clip(spec)
+    return clip.model, clip.weights
+
+
+def _load_sound(spec: str) -> tuple[nn.Module, str]:
+    sound = load_sound(spec)
+    assert sound is not None  # only what learned has a difference
+    return sound.model, sound.weights
 
 
 def _candidates(tensors: Mapping[str, Tensor]) -> Iterator[str]:

@@ -24,8 +24,8 @@ from vidret.pipelines.config.declaring import (
     require,
     setting,
 )
+from vidret.pipelines.config.unfreezing import Unfrozen, check_encoders, read_unfreeze
 
-ENCODERS = ("visual", "text", "audio")  # CLIP's two towers and the sound network
 TABLE_SUFFIXES = (".md", ".tex", ".json", ".csv", ".txt")
 PLOT_SUFFIXES = (".svg", ".png", ".pdf")
 FEWEST_RESAMPLES = 100  # fewer have nobody in the outer 2.5 percent
@@ -223,8 +223,21 @@ class FinetuneConfig(ReportConfig):
         default=False, help="Train the encoders too, from the videos themselves (end to end)."
     )
     unfreeze: tuple[str, ...] = setting(
-        ("all",),
-        help=f"Encoders that --e2e trains: all, none, or some of {', '.join(ENCODERS)}.",
+        ("all",), help="What --e2e trains: all, none, visual, text, audio, last:N, norms."
+    )
+    lora: int = setting(
+        0, help="Rank of adapters that learn in the place of these matrices; 0 is off."
+    )
+    batchnorm: str = setting(
+        "eval", help="BatchNorm of the sound network while it learns.", choices=("eval", "train")
+    )
+    augment: tuple[str, ...] | None = setting(
+        None, help="Other pictures every epoch: crop, flip or both; unset is as in the paper."
+    )
+    save: str = setting(
+        "full",
+        help="What is written of an encoder: all weights, or the difference to its own.",
+        choices=("full", "delta"),
     )
     epochs: int = setting(5, help="Epochs of CLIP and the video head.")
     audio_epochs: int = setting(5, help="Epochs of the sound network and head, the rest frozen.")
@@ -232,6 +245,10 @@ class FinetuneConfig(ReportConfig):
     lr: float = setting(1e-4, help="Learning rate of the heads.")
     lr_clip: float = setting(1e-6, help="Learning rate of CLIP's towers.")
     lr_audio: float = setting(5e-5, help="Learning rate of the sound network.")
+    lr_lora: float = setting(1e-4, help="Learning rate of adapters, in the place of both.")
+    layer_decay: float = setting(
+        1.0, help="Rate of a block as a share of that of the one above it; 1 is off."
+    )
     weight_decay: float = setting(0.01, help="Weight decay of AdamW.")
     select_on: str | None = setting(
         None, help="Split that picks the epoch; unset takes that of the run it starts from."
@@ -242,24 +259,41 @@ class FinetuneConfig(ReportConfig):
     pixel_memory: int = setting(
         4096, help="MiB for decoded frames and sound; what does not fit is decoded every time."
     )
+    precision: str = setting(
+        "auto",
+        help="What the encoders compute in; auto is bfloat16 on a GPU, and float32 elsewhere.",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    chunk: int = setting(
+        0, help="Captions or videos encoded at once, for less memory; 0 encodes the whole batch."
+    )
+    checkpointing: bool = setting(
+        default=False, help="Compute blocks of the encoders twice, for less memory."
+    )
+    tensorboard: bool = setting(
+        default=False, help="Write for TensorBoard, too, beside the run's log.jsonl."
+    )
+    log_every: int = setting(50, help="Steps between two lines of the log.")
     device: str = setting("auto", help="Where to train.", metavar=DEVICES, shared=True)
     resume: str | None = setting(None, help="Name of a fine-tuning to continue.")
     name: str | None = setting(None, help="Name of the new run; unset makes one.")
 
     def __post_init__(self) -> None:
         Config.__post_init__(self)
-        check_unfreeze(self.unfreeze, e2e=self.e2e)
+        check_encoders(self)
         require(self.epochs >= 0, f"epochs is {self.epochs}: give 0 or more")
         require(self.audio_epochs >= 0, f"audio_epochs is {self.audio_epochs}: give 0 or more")
         require(
             self.batch_size >= 2,
             f"batch_size is {self.batch_size}: in-batch negatives need 2 or more",
         )
-        for name in ("lr", "lr_clip", "lr_audio"):
+        for name in ("lr", "lr_clip", "lr_audio", "lr_lora"):
             rate = getattr(self, name)
             require(rate > 0, f"{name} is {rate}: a learning rate is above 0")
         require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}: give 0 or more")
         require(self.pixel_memory >= 0, f"pixel_memory is {self.pixel_memory}: give 0 or more")
+        require(self.chunk >= 0, f"chunk is {self.chunk}: give 0 or more")
+        require(self.log_every >= 1, f"log_every is {self.log_every}: give 1 or more")
         require(
             self.resume is None or (self.name is None and self.init is None),
             f"resume is {self.resume}: a run that continues keeps its name and its start, "
@@ -268,11 +302,9 @@ class FinetuneConfig(ReportConfig):
         check_device(self.device)
 
     @property
-    def unfrozen(self) -> tuple[str, ...]:
-        """The encoders that learn, in the order in which they are listed."""
-        if not self.e2e:
-            return ()
-        return tuple(one for one in ENCODERS if one in self.unfreeze or "all" in self.unfreeze)
+    def unfrozen(self) -> Unfrozen:
+        """What learns of the encoders."""
+        return read_unfreeze(self.unfreeze if self.e2e else ("none",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,14 +339,17 @@ class AblateConfig(FitConfig):
         metavar="FILE",
         repeatable=True,
     )
-    plot: Path | None = setting(
-        None, help="File for a picture of the table: .svg, .png or .pdf.", metavar="FILE"
+    plot: tuple[Path, ...] | None = setting(
+        None,
+        help="File for a picture of the table: .svg, .png or .pdf; may be given again.",
+        metavar="FILE",
+        repeatable=True,
     )
     dry_run: bool = setting(default=False, help="Only say what is done and what would be fitted.")
 
     def __post_init__(self) -> None:
         FitConfig.__post_init__(self)
-        for name in ("heads", "vary", "out"):
+        for name in ("heads", "vary", "out", "plot"):
             its = getattr(self, name)
             if its is not None:
                 check_list(name, its)
@@ -326,8 +361,8 @@ class AblateConfig(FitConfig):
         )
         for path in self.out or ():
             check_suffix("out", path, TABLE_SUFFIXES)
-        if self.plot is not None:
-            check_suffix("plot", self.plot, PLOT_SUFFIXES)
+        for path in self.plot or ():
+            check_suffix("plot", path, PLOT_SUFFIXES)
 
 
 def check_suffix(name: str, path: Path, known: tuple[str, ...]) -> None:
@@ -335,20 +370,6 @@ def check_suffix(name: str, path: Path, known: tuple[str, ...]) -> None:
     require(
         path.suffix.lower() in known,
         f"{name} is {path}: end its name in {', '.join(known[:-1])} or {known[-1]}",
-    )
-
-
-def check_unfreeze(unfreeze: tuple[str, ...], *, e2e: bool) -> None:
-    """Refuse words that name no encoder, and a choice of encoders where none learns."""
-    check_list("unfreeze", unfreeze)
-    alone = len(unfreeze) == 1 and unfreeze[0] in ("all", "none")
-    require(
-        alone or set(unfreeze) <= set(ENCODERS),
-        f"unfreeze is {','.join(unfreeze)}: give all, none, or some of {', '.join(ENCODERS)}",
-    )
-    require(
-        e2e or unfreeze == ("all",),
-        f"unfreeze is {','.join(unfreeze)}, but only the heads learn here: add --e2e",
     )
 
 

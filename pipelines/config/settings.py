@@ -193,6 +193,9 @@ class EvaluateConfig(ReportConfig):
         help="What hidden layers are multiplied in; the coarser ones gain on a GPU alone.",
         choices=get_args(Precision),
     )
+    audio_weight: float | None = setting(
+        None, help="What the sound counts in a score; unset is the run's own, 0 leaves it out."
+    )
     mem_budget: int | None = setting(
         None, help="MiB that scoring may take beside the features; unset is what suits the device."
     )
@@ -201,6 +204,10 @@ class EvaluateConfig(ReportConfig):
     def __post_init__(self) -> None:
         Config.__post_init__(self)
         check_device(self.device)
+        require(
+            self.audio_weight is None or self.audio_weight >= 0,
+            f"audio_weight is {self.audio_weight}: give 0 or more",
+        )
         require(
             self.mem_budget is None or self.mem_budget >= 1,
             f"mem_budget is {self.mem_budget}: give 1 MiB or more",
@@ -215,7 +222,13 @@ class EvaluateConfig(ReportConfig):
                 given = getattr(self, name)
                 require(given is None, f"{name} is {given}, but only a matrix needs it: add --sims")
             return
-        usual = (("run", None), ("cache", None), ("split", "test"), ("precision", "float32"))
+        usual = (
+            ("run", None),
+            ("cache", None),
+            ("split", "test"),
+            ("precision", "float32"),
+            ("audio_weight", None),
+        )
         for name, unset in usual:
             given = getattr(self, name)
             require(

@@ -14,7 +14,7 @@ FORM_OF = {".md": "markdown", ".tex": "latex", ".json": "json", ".csv": "csv", "
 
 
 def write_ablation(
-    report: AblateReport, *, out: Sequence[Path] | None, plot: Path | None
+    report: AblateReport, *, out: Sequence[Path] | None, plot: Sequence[Path] | None
 ) -> list[Path]:
     """Write the files that were asked for, and return them.
 
@@ -23,11 +23,11 @@ def write_ablation(
     """
     for path in out or ():
         _write(path, _text(report, FORM_OF[path.suffix.lower()]).encode())
-    if plot is not None:
+    for path in plot or ():
         from vidret.pipelines.display.ablation_plot import plotted
 
-        _write(plot, plotted(report, plot.suffix.lower().removeprefix(".")))
-    return [*(out or ()), *([plot] if plot else [])]
+        _write(path, plotted(report, path.suffix.lower().removeprefix(".")))
+    return [*(out or ()), *(plot or ())]
 
 
 def _text(report: AblateReport, form: str) -> str:

@@ -42,14 +42,19 @@ def caption_of(report: AblateReport) -> str:
     return " ".join(sentences)
 
 
+def signed(points: float) -> str:
+    """A difference with its sign; what rounds to nothing has none of its own."""
+    return f"{round(points, 1) + 0.0:+.1f}"
+
+
 def comparison_cells(row: Row, direction: str) -> tuple[str, ...]:
     """Distance from the base row, its interval, and who is ahead how often; dashes for itself."""
     if not row.against_base:
         return ("-",) * len(COMPARISON)
     its = row.against_base[direction][LEAD]
     return (
-        f"{its.difference:+.1f}",
-        f"{its.low:+.1f} to {its.high:+.1f}",
+        signed(its.difference),
+        f"{signed(its.low)} to {signed(its.high)}",
         share_text(its.favour),
         f"{its.seeds_ahead} of {its.seeds}",
     )

@@ -12,6 +12,7 @@ from vidret.data.manifest import Manifest
 from vidret.data.printable import printable
 from vidret.data.samples import AudioState
 from vidret.data.words import counted, size_text
+from vidret.extract.weights.deltas import BASE_KEY, DIGEST_KEY
 from vidret.pipelines.cache import (
     CacheCheckReport,
     CacheExportReport,
@@ -28,8 +29,8 @@ from vidret.pipelines.finetune import FinetuneReport
 from vidret.pipelines.search import Hit, SearchReport
 from vidret.pipelines.train_heads import TrainReport
 from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT
+from vidret.pipelines.training.planning import learning_encoders, origin_of, rate_of_encoder
 from vidret.pipelines.training.runs import Run
-from vidret.pipelines.training.tuning import learning_encoders, origin_of
 from vidret.pipelines.weights import ConvertReport, WeightsReport
 
 LISTED_FAILURES = 10
@@ -199,6 +200,9 @@ def render_weights_verify(report: WeightsReport) -> Rendered:
         f"checksum    {checksums[report.checksum]}",
         f"model       {report.model or ' or '.join(report.candidates) or 'none that vidret knows'}",
     ]
+    if BASE_KEY in report.metadata:
+        base, digest = report.metadata[BASE_KEY], report.metadata.get(DIGEST_KEY, "")
+        lines.append(f"base        {base}, weights {digest}: the file holds what differs from it")
     if report.activation:
         lines.append(f"activation  {report.activation}, by {report.activation_source}")
     else:
@@ -246,7 +250,16 @@ def render_train(report: TrainReport) -> Rendered:
             f"R@1 {best['R@1']:.1f} on {select_on} (text to video, {best['queries']:.0f} queries)"
         )
     if not report.best:
-        lines.append("this head has nothing to learn: it is ready as it is")
+        learns = report.run.head != "mean"
+        why = "no epoch was asked for" if learns else "this head has nothing to learn"
+        lines.append(f"{why}: it is as it begins")
+    if report.run.head.endswith("+cmfi"):
+        weight, on = report.audio_weight, ""
+        if report.run.audio_weight is not None:
+            on = f", found on {select_on}"
+        lines.append(f"sound counts {weight:g} times in a score{on}")
+    if report.was_done:
+        lines.append("it was finished before: nothing was trained now")
     lines.append(f"cache: {report.run.cache.name}")
     lines.append(f"run -> {report.folder}")
     return "\n".join([*lines, _how_to_score(report.folder)])
@@ -367,9 +380,12 @@ def _in_part(coverage: Coverage) -> str:
 def _what_learned(run: Run, stage: str) -> str:
     """The heads and encoders that a stage of a fine-tuning trained, with their learning rates."""
     parts = [f"{STAGE_HEADS[stage]} (lr {run.settings['lr']:g})"]
+    origin = origin_of(run)
+    adapters = [f"adapters of rank {origin.lora}"] if origin.lora else []
+    limits = ", ".join([*origin.limits, *adapters])
     for encoder in learning_encoders(run, stage):
-        lr = origin_of(run).lr_audio if stage == AUDIO else origin_of(run).lr_clip
-        parts.append(f"{ENCODER_NAMES[encoder]} (lr {lr:g})")
+        lr = rate_of_encoder(origin, stage)
+        parts.append(f"{ENCODER_NAMES[encoder]} ({f'{limits}, ' if limits else ''}lr {lr:g})")
     return ", ".join(parts)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vidret.data.samples import Dataset
-from vidret.data.storage.locks import cache_lock
+from vidret.data.storage.locks import folder_lock
 from vidret.data.synth.dataset import CAPTIONS_FILE, draw_clips, write_captions
 from vidret.data.synth.script import Clip
 from vidret.extract.plan import Plan, VideoShard
@@ -66,7 +66,7 @@ def draw(
     ]
     total, drawn = len(dataset.videos), len(dataset.videos) - len(clips)
     on_progress(Progress(done=drawn, total=total, note="drawing the clips"))
-    with cache_lock(folder), cache_lock(folder / "videos"):  # other frame counts share the clips
+    with folder_lock(folder), folder_lock(folder / "videos"):  # other frame counts share the clips
         jobs = (Job(draw_clips, (portion, folder), wants=CPU) for portion in portions)
         for _, number in run_jobs(client, jobs):
             drawn += number

@@ -10,7 +10,7 @@ from vidret.data.words import counted
 from vidret.heads.protocols import PROTOCOLS
 from vidret.pipelines.evaluate import Setting
 from vidret.pipelines.reporting.published import FINE_TUNED, FROZEN
-from vidret.pipelines.training.runs import SOUND, Run
+from vidret.pipelines.training.runs import SOUND, Origin, Run
 
 BACKBONE, BACKBONE_TAG = "ViT-B-32", "openai"
 WIDTH = 512
@@ -117,9 +117,22 @@ def _of_encoders(run: Run) -> Iterator[Deviation]:
     learned = set(origin.unfreeze)
     wanted = {"visual", "text"} | ({"audio"} if run.head.endswith(SOUND) else set())
     rates_differ = origin.lr_clip != LR_CLIP or ("audio" in wanted and origin.lr_audio != LR_AUDIO)
-    if learned < wanted or rates_differ:
+    ways = _ways(origin)
+    if learned < wanted or rates_differ or ways:
         rates = f"CLIP's lr {origin.lr_clip:g}, PANN's lr {origin.lr_audio:g}"
-        yield _differs("encoders", paper, f"fine-tuned: {', '.join(origin.unfreeze)} ({rates})")
+        told = ", ".join([*origin.unfreeze, *ways])
+        yield _differs("encoders", paper, f"fine-tuned: {told} ({rates})")
+
+
+def _ways(origin: Origin) -> list[str]:
+    """What else a fine-tuning did in another way than the paper."""
+    return [
+        *origin.limits,
+        *([f"adapters of rank {origin.lora}, lr {origin.lr_lora:g}"] if origin.lora else []),
+        *([f"layer decay {origin.layer_decay:g}"] if origin.layer_decay != 1 else []),
+        *(["BatchNorm trained"] if origin.batchnorm == "train" else []),
+        *([f"other pictures by {' and '.join(origin.augment)}"] if origin.augment else []),
+    ]
 
 
 def _of_backbone(subject: Subject) -> Iterator[Deviation]:

@@ -29,7 +29,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise DamagedError(
-            f"{path} cannot be read ({str(error).splitlines()[0]}): train again"
+            f"{path} cannot be read ({str(error).splitlines()[0]}): remove {path.parent} and "
+            "train again"
         ) from error
 
 
@@ -82,6 +83,12 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
     """Write everything that a stopped run needs to go on."""
     with publish(folder / STATE) as part:
         torch.save({"format": STATE_FORMAT, **state}, part)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a kill left half-written in the folder of a run, before the run goes on."""
+    for part in folder.rglob("*.part"):
+        part.unlink(missing_ok=True)
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:

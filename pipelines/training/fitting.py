@@ -13,6 +13,7 @@ from vidret.data.cache import FeatureCache
 from vidret.data.errors import MissingError
 from vidret.data.features import HELD_OUT, SplitFeatures
 from vidret.data.samples import AudioState
+from vidret.data.storage.locks import folder_lock
 from vidret.data.words import counted
 from vidret.extract.decoding.sampling import UNIFORM
 from vidret.extract.task import HIDDEN
@@ -26,7 +27,7 @@ from vidret.pipelines.training.checkpoints import (
     save_state,
     state_of_stage,
 )
-from vidret.pipelines.training.journal import USUAL_LOG, Journal, LogSettings
+from vidret.pipelines.training.journal import EPOCH, USUAL_LOG, Journal, LogSettings, read_log
 from vidret.pipelines.training.learners import head_learner, projecting_learner
 from vidret.pipelines.training.loop import (
     AUDIO,
@@ -131,10 +132,25 @@ def fit_run(
         ConfigError: the cache does not hold what the settings ask for.
         DamagedError: a loss is not finite, or what was saved before cannot be read.
         MismatchError: what was saved before is made for another head.
-        MissingError: TensorBoard is asked for and not installed.
+        MissingError: TensorBoard is asked for and not installed, or another process fits the run.
     """
+    with folder_lock(folder):
+        return _fit_alone(folder, run, data, on_epoch, after, log_settings)
+
+
+def _fit_alone(
+    folder: Path,
+    run: Run,
+    data: Data,
+    on_epoch: Callable[[int], None],
+    after: Path | None,
+    log_settings: LogSettings,
+) -> Run:
     if (folder / WEIGHTS).exists() and (before := read_run(folder)).complete:
+        load_weights(folder, before)  # what is damaged is not done
+        features_of_run(folder, before, data.train_features)
         return before
+    _warn_of_a_lost_state(folder)
     write_run(folder, run)
     retriever = _first_stage_of(after, folder) if after else build_head(run, sound=False)
     state = load_state(folder) or {"stage": None, "finished": {}}
@@ -157,6 +173,12 @@ def fit_run(
             if isinstance(learner.model, WithProjections):
                 save_projections(folder, learner.model.projections)
     return _finish(folder, replace(run, history=history, complete=True), retriever, data)
+
+
+def _warn_of_a_lost_state(folder: Path) -> None:
+    """An epoch that was logged was saved, too; where the file is gone, the fit begins anew."""
+    if not (folder / STATE).exists() and any(line["kind"] == EPOCH for line in read_log(folder)):
+        log.warning("%s is gone: the run begins anew", folder / STATE)
 
 
 def make_learner(folder: Path, run: Run, stage: Stage, retriever: Retriever, data: Data) -> Learner:
@@ -313,6 +335,7 @@ def as_split(features: SplitFeatures, device: torch.device, *, jitter: bool = Fa
         videos=features.videos_tensors().to(device),
         owners=torch.from_numpy(features.owners).to(device),
         caption_ids=features.caption_ids,
+        video_ids=features.video_ids,
         dense=dense_frames(features, device) if jitter else None,
     )
 

@@ -19,6 +19,7 @@ from vidret.data.pixels.reader import PixelReader
 from vidret.data.pixels.writer import KIND
 from vidret.data.printable import printable
 from vidret.data.samples import AudioState
+from vidret.data.storage.hdf5 import checksum
 from vidret.extract.clip import ClipEncoder
 from vidret.extract.decode import Sampling, decode_video
 from vidret.pipelines.extraction.again import extract_again
@@ -71,6 +72,7 @@ class Footage:
         self.with_sound = with_sound
         self.room = memory
         self.kept: dict[str, Shot] = {}
+        self.held: dict[str, Shot] = {}
         self.stored: dict[Path, PixelIndex] = {}
 
     def fetch(self, features: SplitFeatures, rows: Iterable[int]) -> list[Shot]:
@@ -82,7 +84,8 @@ class Footage:
             MismatchError: a file holds other frames or sound than when it was cached.
         """
         wanted, stored = list(rows), self._stored_of(features.folder)
-        absent = [row for row in dict.fromkeys(wanted) if features.paths[row] not in self.kept]
+        there = self.kept | self.held
+        absent = [row for row in dict.fromkeys(wanted) if features.paths[row] not in there]
         with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as threads:
             shots = threads.map(lambda row: self._shot(features, row, stored), absent)
             fresh = dict(zip((features.paths[row] for row in absent), shots, strict=True))
@@ -90,9 +93,18 @@ class Footage:
             if shot.bytes <= self.room:
                 self.kept[path] = shot
                 self.room -= shot.bytes
-        return [
-            fresh.get(path) or self.kept[path] for path in map(features.paths.__getitem__, wanted)
-        ]
+        return [fresh.get(path) or there[path] for path in map(features.paths.__getitem__, wanted)]
+
+    @contextmanager
+    def holding(self, features: SplitFeatures, rows: Iterable[int]) -> Iterator[None]:
+        """Keep some videos until the block ends, whatever room there is."""
+        wanted = list(rows)
+        shots = self.fetch(features, wanted)
+        self.held = dict(zip((features.paths[row] for row in wanted), shots, strict=True))
+        try:
+            yield
+        finally:
+            self.held = {}
 
     def require_files(self, features: SplitFeatures) -> None:
         """Look whether every video is stored, or still where it was.
@@ -111,13 +123,14 @@ class Footage:
                 )
 
     def _stored_of(self, folder: Path) -> PixelIndex:
-        """The pixels that a cache lists; looked at once."""
+        """The pixels that a cache lists, compared with their checksums once."""
         if folder not in self.stored:
             index = PixelIndex()
             for entry in read_manifest(folder).shards:
                 if entry.kind == KIND:
                     with _naming_the_remedy(folder / entry.file):
                         index.add(folder / entry.file, entry.fingerprint)
+                        _require_same_bytes(folder / entry.file, entry.checksum)
             self.stored[folder] = index
         return self.stored[folder]
 
@@ -168,6 +181,12 @@ class Footage:
 
 def _place(features: SplitFeatures, row: int, stored: PixelIndex) -> PixelPlace | None:
     return stored.find(features.content_hashes[row], int(features.sizes[row]))
+
+
+def _require_same_bytes(path: Path, written: str) -> None:
+    """Refuse a shard in which a byte has changed: the picture would only be a little wrong."""
+    if checksum(path) != written:
+        raise DamagedError(f"{path} has other bytes than were written")
 
 
 @contextmanager

@@ -109,6 +109,8 @@ class Window:
         norms: of their gradients, before they were cut.
         inside: seconds of forward, backward and the optimizer.
         outside: seconds of everything else.
+        videos: that were encoded.
+        frames: of them.
     """
 
     captions: int = 0
@@ -116,6 +118,8 @@ class Window:
     norms: list[float] = field(default_factory=list)
     inside: float = 0.0
     outside: float = 0.0
+    videos: int = 0
+    frames: int = 0
 
     def add(
         self, captions: int, loss: float, norm: float, *, inside: float, outside: float
@@ -127,15 +131,24 @@ class Window:
         self.inside += inside
         self.outside += outside
 
+    def add_frames(self, videos: int, frames: int) -> None:
+        """Take in what a batch encoded."""
+        self.videos += videos
+        self.frames += frames
+
     def numbers(self) -> dict[str, float]:
         """The means, the pace, and the share of the time that went elsewhere."""
         seconds = max(self.inside + self.outside, 1e-9)
-        return {
+        numbers = {
             "loss": _mean(self.losses),
             "grad_norm": _mean(self.norms),
             "captions_per_second": round(self.captions / seconds, 1),
             "outside": round(self.outside / seconds, 4),
         }
+        if self.videos:
+            numbers["videos_per_second"] = round(self.videos / seconds, 2)
+            numbers["frames_per_second"] = round(self.frames / seconds, 1)
+        return numbers
 
 
 def read_log(folder: Path) -> list[Line]:

@@ -1,10 +1,12 @@
-"""What the stages of a fit train: the heads alone, or CLIP's last projections with them."""
+"""What the stages of a fit train: heads alone, or with CLIP's last projections, or encoders."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidret.data.batches import Texts, Videos
 from vidret.heads.loss import info_nce
@@ -12,6 +14,7 @@ from vidret.heads.metrics import summarize, text_to_video_ranks
 from vidret.heads.retriever import Retriever
 from vidret.heads.scoring import score_in_blocks
 from vidret.pipelines.training.journal import Journal
+from vidret.pipelines.training.live import LiveSplit
 from vidret.pipelines.training.loop import (
     AUDIO,
     Fit,
@@ -20,7 +23,8 @@ from vidret.pipelines.training.loop import (
     Stage,
     fit_learner,
 )
-from vidret.pipelines.training.optimizing import weight_groups
+from vidret.pipelines.training.optimizing import Groups, learning_weights, weight_groups
+from vidret.pipelines.training.processes import agree, place, share_gradients
 from vidret.pipelines.training.projecting import (
     LastProjections,
     WithProjections,
@@ -28,9 +32,12 @@ from vidret.pipelines.training.projecting import (
     projection_groups,
 )
 from vidret.pipelines.training.splits import Batch, Split, begin_epoch
+from vidret.pipelines.training.stepping import backward_in_parts
 
 FIXED = "fixed"
-BFLOAT16 = "bfloat16"
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
+
+LiveBatch = tuple[LiveSplit, Tensor]  # as the epoch shows it, and some of its captions
 
 
 def fit_stage(
@@ -78,7 +85,7 @@ def head_learner(retriever: Retriever, stage: Stage, train: Split, select: Split
         groups=weight_groups(retriever, lr=stage.lr, weight_decay=stage.weight_decay),
         loss=loss,
         measure=lambda: measure(retriever, select),
-        **_batches_of(train),
+        **_batches_of(train, stage),
     )
 
 
@@ -116,7 +123,76 @@ def projecting_learner(
         ],
         loss=loss,
         measure=lambda: measure(retriever, project_split(select, projections)),
-        **_batches_of(train),
+        **_batches_of(train, stage),
+    )
+
+
+def encoding_learner(
+    retriever: Retriever,
+    trained: Retriever,
+    stage: Stage,
+    train: LiveSplit,
+    select: LiveSplit,
+    *,
+    model: nn.Module,
+    groups: Groups,
+    chunk: int = 0,
+    stepping: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Learner:
+    """The heads, and the encoders below them where some of a split is live.
+
+    Args:
+        retriever: the heads that are measured.
+        trained: the same weights without those heads that the stage leaves out.
+        stage: whose precision is that of the encoders.
+        train: where batches come from.
+        select: what picks the epoch.
+        model: every weight to keep and to restore.
+        groups: the weights that learn.
+        chunk: captions or videos encoded at once; 0 encodes a whole batch.
+        stepping: what the encoders need around them while they learn.
+    """
+    device, live = train.cached.owners.device, bool(train.live_texts or train.live_videos)
+    # The heads cost little beside the encoders, and their softmax over words is steep.
+    of_heads = replace(stage, precision=FLOAT32) if live else stage
+
+    def begin(generator: torch.Generator) -> Callable[[Tensor], LiveBatch]:
+        epoch = train.begin_epoch(generator)
+        return lambda rows: (epoch, rows.to(device))
+
+    @contextmanager
+    def encoding() -> Iterator[None]:
+        with stepping(), computing_in(stage.precision, device):
+            yield
+
+    def loss_of(texts: Texts, videos: Videos, owners: Tensor) -> Tensor:
+        return batch_loss(trained, of_heads, texts, videos, owners)
+
+    def loss(batch: LiveBatch) -> Tensor:
+        epoch, rows = batch
+        with encoding():
+            texts, videos = epoch.batch(rows)
+        return loss_of(texts, videos, epoch.cached.owners[rows])
+
+    def backward(batch: LiveBatch) -> Tensor:
+        found = backward_in_parts(*batch, loss_of, chunk=chunk, computing=encoding)
+        share_gradients(learning_weights(groups), alike=retriever.parameters())
+        return found
+
+    return Learner(
+        model=model,
+        retriever=trained,
+        groups=groups,
+        owners=train.cached.owners.cpu(),
+        caption_ids=train.cached.caption_ids,
+        video_ids=train.cached.video_ids,
+        begin_epoch=begin,
+        loss=loss,
+        backward=backward if chunk or place().size > 1 else None,
+        measure=lambda: agree(measure(retriever, select.encode())),
+        num_frames=train.cached.videos.frame_mask.sum(1).cpu() if train.live_videos else None,
+        astray=(lambda batch: batch[0].astray(batch[1])) if live else None,
+        advice=_advice_on_encoders(stage) if live else _advice_on_heads("--lr"),
     )
 
 
@@ -154,8 +230,8 @@ def measure(retriever: Retriever, split: Split) -> dict[str, float]:
     return summarize(text_to_video_ranks(similarity, split.owners))
 
 
-def _batches_of(train: Split) -> dict[str, Any]:
-    """Where the batches of a learner come from."""
+def _batches_of(train: Split, stage: Stage) -> dict[str, Any]:
+    """Where the batches of a learner come from, and what to do about one that gives no number."""
 
     def begin(generator: torch.Generator) -> Callable[[Tensor], Batch]:
         return begin_epoch(train, generator)
@@ -163,5 +239,19 @@ def _batches_of(train: Split) -> dict[str, Any]:
     return {
         "owners": train.owners.cpu(),
         "caption_ids": train.caption_ids,
+        "video_ids": train.video_ids,
         "begin_epoch": begin,
+        "advice": _advice_on_heads("--audio-lr" if stage.name == AUDIO else "--lr"),
     }
+
+
+def _advice_on_heads(rate: str) -> str:
+    """What to do about a loss that is not finite."""
+    return (
+        f"check their features with vidret cache verify, or begin another run with a lower {rate}"
+    )
+
+
+def _advice_on_encoders(stage: Stage) -> str:
+    rate = "--lr-audio" if stage.name == AUDIO else "--lr-clip"
+    return f"look at the videos with vidret probe, or begin another run with a lower {rate}"

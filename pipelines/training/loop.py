@@ -2,21 +2,21 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from math import isfinite
 from time import perf_counter
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vidret.data.errors import DamagedError
 from vidret.heads.loss import Directions, SameVideo
 from vidret.heads.retriever import Retriever
 from vidret.pipelines.training.averaging import Averages
 from vidret.pipelines.training.drawing import ALL, count_batches, draw_batches
-from vidret.pipelines.training.journal import EPOCH, STEP, STOPPED, Journal, Window
+from vidret.pipelines.training.halting import Place, refuse_numbers
+from vidret.pipelines.training.journal import EPOCH, STEP, Journal, Window
 from vidret.pipelines.training.optimizing import (
     START,
     AdamW,
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 VIDEO_TEXT, AUDIO = "video-text", "audio"
 LATE = "late"
-NAMED = 5  # captions in a message; the log names all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +68,12 @@ class Learner:
         begin_epoch: draws what an epoch sees, and returns what gathers a batch by its rows.
         loss: of such a batch.
         measure: text-to-video numbers of the weights as they are.
+        advice: what to do about a loss that is not finite.
+        backward: leaves the gradients of a batch in the weights and returns its loss; None goes
+            backward from `loss`.
+        video_ids: what a message calls the videos.
+        num_frames: of each video, where a batch encodes them.
+        astray: the captions of a batch whose own features, or those of their video, are not finite.
     """
 
     model: nn.Module
@@ -79,6 +84,16 @@ class Learner:
     begin_epoch: Callable[[torch.Generator], Callable[[Tensor], Any]]
     loss: Callable[[Any], Tensor]
     measure: Callable[[], dict[str, float]]
+    advice: str
+    backward: Callable[[Any], Tensor] | None = None
+    video_ids: Sequence[str] = ()
+    num_frames: Tensor | None = None
+    astray: Callable[[Any], list[int]] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.retriever.tau.device
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,6 +142,7 @@ def fit_learner(
     resume: dict[str, Any] | None = None,
     from_start: bool = False,
     journal: Journal | None = None,
+    on_last: Callable[[Fit], object] | None = None,
 ) -> Fit:
     """Train whatever a stage trains, and leave the weights of its best epoch in the model.
 
@@ -138,15 +154,16 @@ def fit_learner(
         resume: such a state.
         from_start: count the weights as they come as epoch 0, which may stay the best.
         journal: where the log goes.
+        on_last: called while the model still holds the weights of the last epoch.
 
     Raises:
         DamagedError: a loss or a gradient is not finite; the weights are as before that batch.
     """
     engine, progress = _start(learner, stage, seed), Fit()
-    with torch.random.fork_rng():  # dropout draws from the global generator, and only here
+    with torch.random.fork_rng(_own_gpu(learner)):  # dropout draws from the global generator
         torch.manual_seed(seed)
         if resume is not None:
-            progress = _restore(resume, learner.model, engine)
+            progress = _restore(resume, learner, engine)
         elif from_start:
             _note(progress, learner, stage, engine)
         while progress.epoch < stage.epochs and not _without_progress(progress, stage):
@@ -156,8 +173,12 @@ def fit_learner(
             progress.epoch += 1
             _note(progress, learner, stage, engine, loss)
             if journal is not None:
-                journal.write(_epoch_line(progress, stage, engine, seconds, captions))
-            on_epoch(progress, _state(progress, learner.model, engine))
+                line = _epoch_line(progress, stage, engine, seconds, captions)
+                journal.write(line | _gpu_peak(learner))
+            on_epoch(progress, _state(progress, learner, engine))
+    if on_last is not None:
+        with _measured_weights(engine):
+            on_last(progress)
     if progress.best_weights:
         learner.model.load_state_dict(progress.best_weights)
     return progress
@@ -184,6 +205,8 @@ def _train_epoch(
     """Train on every batch of an epoch; return the mean loss and how many captions it saw."""
     learner.retriever.train()  # and nothing else: encoders stay as they were trained to be used
     _hold_temperature(learner, stage, epoch)
+    for gpu in _own_gpu(learner):
+        torch.cuda.reset_peak_memory_stats(gpu)
     total, captions, window, mark = 0.0, 0, Window(), perf_counter()
     gather = learner.begin_epoch(engine.draws)
     batches = draw_batches(
@@ -194,10 +217,14 @@ def _train_epoch(
         gathered = perf_counter()
         loss, norm = _gradients(learner, stage, engine, batch)
         if not (isfinite(loss) and isfinite(norm)):
-            _stop(learner, stage, (epoch, engine.step + 1), rows, (loss, norm), journal)
+            place = Place(stage=stage.name, epoch=epoch, step=engine.step + 1)
+            raise refuse_numbers(learner, place, rows, batch, (loss, norm), journal)
         _move(learner, engine)
         stepped = perf_counter()
         window.add(len(rows), loss, norm, inside=stepped - gathered, outside=gathered - mark)
+        if learner.num_frames is not None:
+            frames = learner.num_frames[learner.owners[rows].unique()]
+            window.add_frames(len(frames), int(frames.sum()))
         mark = stepped
         if journal is not None and number % journal.every == 0:
             journal.write(_step_line(learner, stage, engine, epoch, window))
@@ -218,11 +245,19 @@ def _gradients(
 ) -> tuple[float, float]:
     """Compute the gradients of a batch; return its loss and their norm before it was cut."""
     engine.optimizer.zero_grad()
-    loss = learner.loss(batch)
-    loss.backward()
+    loss = backward(learner, batch)
     norm = limit_gradient(learning_weights(learner.groups), stage.clip_norm)
     both: list[float] = torch.stack([loss.detach().float(), norm.float()]).tolist()  # one wait
     return both[0], both[1]
+
+
+def backward(learner: Learner, batch: object) -> Tensor:
+    """Leave the gradients of a batch in the weights that learn, and return its loss."""
+    if learner.backward is not None:
+        return learner.backward(batch)
+    loss = learner.loss(batch)
+    loss.backward()
+    return loss
 
 
 def _move(learner: Learner, engine: Engine) -> None:
@@ -233,32 +268,6 @@ def _move(learner: Learner, engine: Engine) -> None:
     learner.retriever.clamp_temperature()
     if engine.averages is not None:
         engine.averages.update(engine.step)
-
-
-def _stop(
-    learner: Learner,
-    stage: Stage,
-    place: tuple[int, int],
-    rows: Tensor,
-    found: tuple[float, float],
-    journal: Journal | None,
-) -> NoReturn:
-    """End a fit before numbers that are not finite reach its weights."""
-    epoch, step = place
-    ids = [learner.caption_ids[row] if learner.caption_ids else str(row) for row in rows.tolist()]
-    loss, norm = found
-    what = "norm of the gradient" if isfinite(loss) else "loss"
-    value = norm if isfinite(loss) else loss
-    if journal is not None:
-        told = {"kind": STOPPED, "stage": stage.name, "epoch": epoch, "step": step}
-        journal.write(told | {"loss": str(loss), "grad_norm": str(norm), "captions": ids})
-    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
-    raise DamagedError(
-        f"the {what} of stage {stage.name} is {value} in epoch {epoch}, step {step}, on captions "
-        f"{', '.join(ids[:NAMED])}{more}: check their features with vidret cache verify, or begin "
-        f"another run with a lower {'--audio-lr' if stage.name == AUDIO else '--lr'}; the epochs "
-        "before this one are kept"
-    )
 
 
 def _step_line(
@@ -272,6 +281,7 @@ def _step_line(
         "lr": engine.optimizer.param_groups[0]["lr"],
         "tau": learner.retriever.tau.item(),
         **window.numbers(),
+        **_gpu_peak(learner),
     }
 
 
@@ -289,11 +299,18 @@ def _epoch_line(
     }
 
 
+def _gpu_peak(learner: Learner) -> dict[str, int]:
+    """The most memory that torch held on the GPU since the epoch began."""
+    if learner.device.type != "cuda":
+        return {}
+    return {"gpu_peak_mib": round(torch.cuda.max_memory_allocated(learner.device) / 2**20)}
+
+
 def _note(
     progress: Fit, learner: Learner, stage: Stage, engine: Engine, loss: float | None = None
 ) -> None:
     """Measure an epoch, and keep its weights if it is the best so far."""
-    with nullcontext() if engine.averages is None else engine.averages.in_place():
+    with _measured_weights(engine):
         numbers = learner.measure()
         losses = {} if loss is None else {"loss": loss}  # before the first epoch there is none
         tau = learner.retriever.tau.item()
@@ -305,31 +322,41 @@ def _note(
     log.debug("%s epoch %d: R@1 %.2f, loss %s", stage.name, progress.epoch, score[0], loss)
 
 
-def _state(progress: Fit, model: nn.Module, engine: Engine) -> dict[str, Any]:
+def _measured_weights(engine: Engine) -> AbstractContextManager[None]:
+    """The averages stand where the weights do, if there are some."""
+    return nullcontext() if engine.averages is None else engine.averages.in_place()
+
+
+def _own_gpu(learner: Learner) -> list[torch.device]:
+    return [learner.device] if learner.device.type == "cuda" else []
+
+
+def _state(progress: Fit, learner: Learner, engine: Engine) -> dict[str, Any]:
     return {
         "epoch": progress.epoch,
         "best": progress.best,
         "best_epoch": progress.best_epoch,
         "best_weights": progress.best_weights,
         "history": progress.history,
-        "weights": model.state_dict(),
+        "weights": learner.model.state_dict(),
         "averages": [] if engine.averages is None else engine.averages.values,
         "optimizer": engine.optimizer.state_dict(),
         "schedule": engine.schedule.state_dict(),
         "draws": engine.draws.get_state(),
         "dropout": torch.get_rng_state(),
-        "dropout_on_gpu": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "dropout_on_gpu": [torch.cuda.get_rng_state(gpu) for gpu in _own_gpu(learner)],
     }
 
 
-def _restore(state: dict[str, Any], model: nn.Module, engine: Engine) -> Fit:
-    model.load_state_dict(state["weights"])
+def _restore(state: dict[str, Any], learner: Learner, engine: Engine) -> Fit:
+    learner.model.load_state_dict(state["weights"])
     engine.optimizer.load_state_dict(state["optimizer"])
     engine.schedule.load_state_dict(state["schedule"])
     engine.draws.set_state(state["draws"])
     torch.set_rng_state(state["dropout"])
-    if len(state["dropout_on_gpu"]) == torch.cuda.device_count():  # else on other devices: no bits
-        torch.cuda.set_rng_state_all(state["dropout_on_gpu"])
+    # On another kind of device than before nothing fits, and no bits are promised.
+    for saved, gpu in zip(state["dropout_on_gpu"], _own_gpu(learner), strict=False):
+        torch.cuda.set_rng_state(saved, gpu)
     if engine.averages is not None:
         engine.averages.load(state["averages"])
     return Fit(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from time import monotonic, sleep
 from typing import TypeVar
 
 import torch
@@ -22,6 +23,7 @@ from vidret.pipelines.program import INTERRUPTED
 
 PATIENCE = timedelta(days=30)  # somebody may measure or decode for hours while the others wait
 TOLD = "vidret/told"
+FAREWELL = 3.0  # seconds
 
 T = TypeVar("T")
 
@@ -62,7 +64,7 @@ def joined(device: str) -> Iterator[None]:
     if launched().size == 1:
         yield
         return
-    store = _join(_backend(device))
+    is_told = _join(_backend(device))
     talk = logging.getLogger("vidret")
     if not is_first():
         talk.setLevel(logging.CRITICAL)  # the first one says it all
@@ -70,7 +72,7 @@ def joined(device: str) -> Iterator[None]:
         yield
         wait_for_all()
     except (VidretError, KeyboardInterrupt) as error:
-        if _is_told(store):
+        if is_told():
             code = error.exit_code if isinstance(error, VidretError) else INTERRUPTED
             raise SystemExit(code) from error
         raise
@@ -167,27 +169,29 @@ def _backend(device: str) -> str:
     return "nccl"
 
 
-def _join(backend: str) -> dist.Store:
+def _join(backend: str) -> Callable[[], bool]:
+    """Meet the others; what comes back says whether one of them has told already why all end."""
     try:
         store, rank, size = next(rendezvous("env://"))
-        dist.init_process_group(
-            backend, store=store, rank=rank, world_size=size, timeout=PATIENCE
-        )
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise MissingError(
             f"the {launched().size} processes cannot reach each other at "
             f"{os.environ.get('MASTER_ADDR')}, port {os.environ.get('MASTER_PORT')} "
             f"({_first_line(error)}): start all of them with torchrun, as docs/finetuning.md shows"
         ) from error
-    return store
 
+    def is_told() -> bool:
+        try:
+            before = store.add(TOLD, 1)
+            end = monotonic() + FAREWELL
+            while rank == 0 and store.add(TOLD, 0) < size and monotonic() < end:
+                sleep(0.05)  # without torchrun's agent it is this process that keeps the count
+        except RuntimeError:  # and now it is gone
+            return False
+        return before > 1
 
-def _is_told(store: dist.Store) -> bool:
-    """Whether another process has told already why they end; asking counts as telling."""
-    try:
-        return store.add(TOLD, 1) > 1
-    except RuntimeError:  # the process that kept the count is gone
-        return False
+    return is_told
 
 
 @contextmanager

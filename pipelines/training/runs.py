@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ RENAMED = {  # in format 1
     "video_head.first.": "video_head.feed_forward.first.",
     "video_head.second.": "video_head.feed_forward.second.",
 }
+LAST = "last-"  # how the folder begins that a run keeps the weights of a stage's last epoch in
 SOUND = "+cmfi"  # how the name of a head with sound ends
 
 
@@ -50,6 +51,13 @@ class Origin:
         unfreeze: the encoders that learn.
         lr_clip: learning rate of CLIP's towers.
         lr_audio: learning rate of the sound network.
+        limits: what of these encoders learns, as `--unfreeze` has it; empty is all of them.
+        layer_decay: rate of a block as a share of that of the one above it.
+        lora: rank of their adapters; 0 where the weights themselves learn.
+        lr_lora: learning rate of adapters.
+        batchnorm: of the sound network while it learns: `eval` or `train`.
+        augment: how pictures differ from epoch to epoch.
+        save: `full`, or `delta` where only what changed is written.
     """
 
     run: str
@@ -61,6 +69,13 @@ class Origin:
     unfreeze: list[str]
     lr_clip: float
     lr_audio: float
+    limits: list[str] = field(default_factory=list)
+    layer_decay: float = 1.0
+    lora: int = 0
+    lr_lora: float = 1e-4
+    batchnorm: str = "eval"
+    augment: list[str] = field(default_factory=list)
+    save: str = "full"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +231,8 @@ def newest_run(work: Path, *, fine_tuned: bool = True) -> Path:
     Raises:
         MissingError: there is none.
     """
-    weights = (work / "runs").rglob(WEIGHTS)
+    found = (work / "runs").rglob(WEIGHTS)
+    weights = (path for path in found if not path.parent.name.startswith(LAST))
     newest_first = sorted(weights, key=lambda path: (-path.stat().st_mtime_ns, str(path)))
     for folder in (path.parent for path in newest_first):
         run = read_run(folder)

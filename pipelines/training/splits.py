@@ -42,6 +42,7 @@ class Split:
         videos: as evaluation sees them.
         owners: the row of each caption's video.
         caption_ids: what a message calls the captions; their numbers if there are none.
+        video_ids: what it calls the videos.
         dense: what training draws its frames from; None where it sees what evaluation sees.
     """
 
@@ -49,6 +50,7 @@ class Split:
     videos: Videos
     owners: Tensor
     caption_ids: Sequence[str] = ()
+    video_ids: Sequence[str] = ()
     dense: DenseFrames | None = None
 
     def __len__(self) -> int:
@@ -71,12 +73,20 @@ def begin_epoch(split: Split, generator: torch.Generator) -> Callable[[Tensor], 
     def gather(rows: Tensor) -> Batch:
         rows = rows.to(split.owners.device)
         owners = split.owners[rows]
-        videos = split.videos[owners]
-        if split.dense is not None and drawn is not None:
-            videos = _with_drawn_frames(videos, split.dense, drawn[owners], owners)
+        videos = videos_of_epoch(split, drawn, owners)
         return Batch(texts=split.texts[rows], videos=videos, owners=owners)
 
     return gather
+
+
+def videos_of_epoch(
+    split: Split, drawn: Int[Tensor, "video frame"] | None, owners: Tensor
+) -> Videos:
+    """Some videos with the frames that an epoch drew, or with those that evaluation sees."""
+    videos = split.videos[owners]
+    if split.dense is None or drawn is None:
+        return videos
+    return _with_drawn_frames(videos, split.dense, drawn[owners], owners)
 
 
 def dense_frames(features: SplitFeatures, device: torch.device) -> DenseFrames:

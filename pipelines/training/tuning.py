@@ -1,53 +1,33 @@
-"""What a fine-tuning trains, from what, and how it is written: heads, encoders, live features."""
+"""A fine-tuning from stage to stage: what each trains, and what is written of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
-from vidret.data.cache import FeatureCache
-from vidret.data.errors import DamagedError, MismatchError
-from vidret.data.features import SplitFeatures
-from vidret.data.fingerprint import require_fingerprint
-from vidret.data.storage.publish import publish
-from vidret.extract.clip import load_clip
-from vidret.extract.decode import decoder_version
-from vidret.extract.decoding.sampling import parse_sampling
-from vidret.extract.encoders import Encoders, pick_device
-from vidret.extract.panns import load_sound
-from vidret.extract.weights.files import hash_file, picture_metadata
+from vidret.extract.weights.files import hash_file
 from vidret.heads.retriever import Retriever
-from vidret.pipelines.config.fitting import FinetuneConfig
 from vidret.pipelines.training.checkpoints import (
     STATE,
     epochs_done,
     load_state,
     save_state,
     state_of_stage,
+    sweep,
 )
-from vidret.pipelines.training.fitting import as_split, best_epoch, make_stage, stages_of
-from vidret.pipelines.training.footage import Footage
-from vidret.pipelines.training.journal import USUAL_LOG, Journal
-from vidret.pipelines.training.learners import (
-    batch_loss,
-    computing_in,
-    measure,
-    ready_for_stage,
+from vidret.pipelines.training.encoder_learning import (
+    LearningEncoder,
+    read_encoder,
+    write_encoder,
 )
-from vidret.pipelines.training.live import (
-    SOUND,
-    TEXT,
-    VISUAL,
-    LiveSplit,
-    Source,
-    unfreeze,
-    weights_of,
-)
+from vidret.pipelines.training.fitting import best_epoch
+from vidret.pipelines.training.halting import naming_the_room
+from vidret.pipelines.training.journal import USUAL_LOG, Journal, LogSettings
+from vidret.pipelines.training.lasting import write_last
+from vidret.pipelines.training.learners import encoding_learner, ready_for_stage
 from vidret.pipelines.training.loop import (
     AUDIO,
     VIDEO_TEXT,
@@ -58,61 +38,33 @@ from vidret.pipelines.training.loop import (
     fit_learner,
 )
 from vidret.pipelines.training.optimizing import weight_groups
+from vidret.pipelines.training.planning import (
+    augment_of,
+    learning_encoders,
+    origin_of,
+    plan_stages,
+    rate_of_encoder,
+)
+from vidret.pipelines.training.preparing import Tuning
+from vidret.pipelines.training.processes import by_first, is_first, wait_for_all
+from vidret.pipelines.training.projecting import copy_projections
 from vidret.pipelines.training.runs import (
     CLIP_WEIGHTS,
     SOUND_WEIGHTS,
-    WEIGHTS,
-    Origin,
     Run,
-    find_run,
-    load_weights,
-    read_run,
     save_weights,
     write_run,
 )
+from vidret.pipelines.training.unfreezing import VISUAL, unfreeze
 from vidret.pipelines.training.weighing import FROM_VAL, choose_audio_weight
-
-ENCODERS_OF = {VIDEO_TEXT: (VISUAL, TEXT), AUDIO: (SOUND,)}  # what may learn in each stage
-
 
 WEIGHTS_OF = {VIDEO_TEXT: CLIP_WEIGHTS, AUDIO: SOUND_WEIGHTS}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tuning:
-    """Everything that learns, and what it learns from.
-
-    Args:
-        retriever: the heads of the run to start from.
-        train: where batches come from.
-        select: what picks the epoch.
-        encoders: None where no encoder learns.
-        weights: what can learn in each encoder that is unfrozen.
-    """
-
-    retriever: Retriever
-    train: LiveSplit
-    select: LiveSplit
-    encoders: Encoders | None
-    weights: dict[str, list[nn.Parameter]]
-
-
-def plan_stages(run: Run) -> list[Stage]:
-    """As `vidret train-heads` has them; CLIP may learn below a head that cannot."""
-    stages = stages_of(run)
-    if learning_encoders(run, VIDEO_TEXT) and VIDEO_TEXT not in [stage.name for stage in stages]:
-        return [make_stage(VIDEO_TEXT, run.settings), *stages]
-    return stages
-
-
-def learning_encoders(run: Run, stage: str) -> list[str]:
-    """The encoders that learn in a stage of a fine-tuning."""
-    return [part for part in ENCODERS_OF[stage] if part in origin_of(run).unfreeze]
-
-
 def make_learner(run: Run, stage: Stage, tuning: Tuning) -> Learner:
     """What a stage trains: the heads, and the encoders that the run unfreezes for it."""
-    retriever, live = tuning.retriever, learning_encoders(run, stage.name)
+    retriever, origin = tuning.retriever, origin_of(run)
+    encoder = tuning.learning.get(stage.name)
     ready_for_stage(retriever, stage)
     if stage.name != AUDIO and retriever.audio_head is not None:
         retriever.audio_head.requires_grad_(False)  # noqa: FBT003 (torch's own signature)
@@ -120,31 +72,27 @@ def make_learner(run: Run, stage: Stage, tuning: Tuning) -> Learner:
     groups = weight_groups(retriever, lr=stage.lr, weight_decay=stage.weight_decay)
     model = nn.ModuleDict({"heads": retriever})
     if tuning.encoders is not None:
-        unfreeze(tuning.encoders, [weight for part in live for weight in tuning.weights[part]])
-    encoder = _learning_encoder(run, stage, tuning)
+        unfreeze(tuning.encoders, [] if encoder is None else encoder.learning)
     if encoder is not None:
-        model["encoder"] = encoder
-        lr = origin_of(run).lr_audio if stage.name == AUDIO else origin_of(run).lr_clip
-        groups += weight_groups(encoder, lr=lr, weight_decay=stage.weight_decay)
-    train, select = (
-        replace(split, live=frozenset(live)) for split in (tuning.train, tuning.select)
-    )
-
-    def loss(rows: Tensor) -> Tensor:
-        rows = rows.to(train.cached.owners.device)
-        with computing_in(stage.precision, rows.device):
-            texts, videos = train.batch(rows)
-        return batch_loss(trained, stage, texts, videos, train.cached.owners[rows])
-
-    return Learner(
+        model["encoder"] = encoder.kept()
+        groups += encoder.groups(
+            lr=rate_of_encoder(origin, stage.name),
+            weight_decay=stage.weight_decay,
+            layer_decay=origin.layer_decay,
+        )
+    live = frozenset(learning_encoders(run, stage.name))
+    augment = augment_of(run, stage.name)
+    shown = live | {VISUAL} if augment else live
+    return encoding_learner(
+        retriever,
+        trained,
+        stage,
+        replace(tuning.train, live=shown, augment=augment),
+        replace(tuning.select, live=live),
         model=model,
-        retriever=trained,
         groups=groups,
-        owners=train.cached.owners.cpu(),
-        caption_ids=train.cached.caption_ids,
-        begin_epoch=lambda _: lambda rows: rows,
-        loss=loss,
-        measure=lambda: measure(retriever, select.encode()),
+        chunk=tuning.chunk,
+        stepping=nullcontext if encoder is None else encoder.stepping,
     )
 
 
@@ -155,133 +103,58 @@ def without_sound(retriever: Retriever) -> Retriever:
     return seeing
 
 
-def origin_of(run: Run) -> Origin:
-    """What a fine-tuning came from.
-
-    Raises:
-        MismatchError: the run is none.
-    """
-    if run.origin is None:
-        raise MismatchError(
-            f"run {run.name} is no fine-tuning: go on with `vidret train-heads --resume "
-            f"{run.name}`, or start from it with --init {run.name}"
-        )
-    return run.origin
-
-
-def prepare(
-    config: FinetuneConfig,
+def fit_tuning(
+    folder: Path,
     run: Run,
-    cache: FeatureCache,
-    train: SplitFeatures,
-    select: SplitFeatures,
-) -> Tuning:
-    """Load the heads to start from and, where they learn, the encoders and the videos."""
-    device, origin = pick_device(config.device), origin_of(run)
-    start = find_run(config.work, origin.run)
-    retriever = load_weights(start, read_run(start)).to(device)
-    if hash_file(start / WEIGHTS) != origin.heads:
-        raise MismatchError(
-            f"run {origin.run} was trained again since {run.name} began with it: "
-            f"begin anew with --init {origin.run} and another --name"
-        )
-    live = {part for stage in plan_stages(run) for part in learning_encoders(run, stage.name)}
-    encoders = _load_encoders(config, cache, sound=SOUND in live) if live else None
-    footage = None
-    if encoders is not None:
-        settings = cache.manifest.settings
-        footage = Footage(
-            encoders.clip,
-            root=Path(settings["root"]),
-            sampling=parse_sampling(cache.fingerprint.frame_policy, cache.fingerprint.frames),
-            decoder=settings["decoder"],
-            with_sound=encoders.sound is not None,
-            memory=config.pixel_memory * 2**20,
-        )
-    return Tuning(
-        retriever=retriever,
-        train=_live_split(train, device, encoders, footage, needs_files=live != {TEXT}),
-        select=_live_split(select, device, encoders, footage, needs_files=live != {TEXT}),
-        encoders=encoders,
-        weights={part: weights_of(encoders, part) for part in live} if encoders else {},
-    )
+    tuning: Tuning,
+    on_epoch: Callable[[int], None],
+    log_settings: LogSettings = USUAL_LOG,
+) -> Run:
+    """Train every stage that is left, and write what came out.
 
-
-def _load_encoders(config: FinetuneConfig, cache: FeatureCache, *, sound: bool) -> Encoders:
-    """The encoders that made a cache, for this fit alone: its weights are to change.
-
-    Raises:
-        MismatchError: they, or the decoder, are no longer what the cache was made with.
+    Where several processes fit together all compute, and the first writes.
     """
-    device, settings = pick_device(config.device), cache.manifest.settings
-    clip = load_clip(settings["backbone"], device=device, offline=config.offline)
-    hears = load_sound(settings["audio"], device=device) if sound else None
-    today = replace(
-        cache.fingerprint,
-        decoder=decoder_version(settings["decoder"]),
-        preprocess=clip.pixels.description,
-        backbone_config=clip.config,
-        backbone_weights=clip.weights,
-        audio_weights=cache.fingerprint.audio_weights if hears is None else hears.weights,
-    )
-    require_fingerprint(cache.fingerprint, today, str(cache.folder))
-    return Encoders(clip=clip, sound=hears, device=device)
-
-
-def _live_split(
-    features: SplitFeatures,
-    device: torch.device,
-    encoders: Encoders | None,
-    footage: Footage | None,
-    *,
-    needs_files: bool,
-) -> LiveSplit:
-    cached = as_split(features, device)
-    if encoders is None or footage is None:
-        return LiveSplit(cached=cached, source=None, live=frozenset())
-    if needs_files:
-        footage.require_files(features)
-    bounds = features.token_offsets
-    ids = [features.tokens[bounds[row] : bounds[row + 1]].tolist() for row in range(len(cached))]
-    source = Source(
-        features=features,
-        tokens=encoders.clip.mark_tokens(ids),
-        footage=footage,
-        encoders=encoders,
-    )
-    return LiveSplit(cached=cached, source=source, live=frozenset())
-
-
-def fit_tuning(folder: Path, run: Run, tuning: Tuning, on_epoch: Callable[[int], None]) -> Run:
-    """Train every stage that is left, and write what came out."""
     run = replace(run, fingerprint=origin_of(run).fingerprint, history={}, complete=False)
-    write_run(folder, run)
+
+    def begin() -> None:
+        sweep(folder)
+        write_run(folder, run)
+
+    by_first(begin)
     state = load_state(folder) or {"stage": None, "finished": {}}
     history: dict[str, Any] = dict(state["finished"])
     stages = plan_stages(run)
-    with Journal(folder, USUAL_LOG, epochs_done(state)) as journal:
+    with _open_journal(folder, log_settings, epochs_done(state)) as journal:
         for stage in stages:
             learner = make_learner(run, stage, tuning)
-            encoder = _learning_encoder(run, stage, tuning)
+            encoder = tuning.learning.get(stage.name)
             path = folder / WEIGHTS_OF[stage.name]
             if stage.name in history:
-                if encoder is not None and _is_better(history[stage.name]):
-                    _read_encoder(path, encoder)
+                _read_again(path, encoder, history[stage.name])
             else:
-                fit = fit_learner(
-                    learner,
-                    stage,
-                    seed=run.seed,
-                    on_epoch=_keeper(folder, stage, history, on_epoch),
-                    resume=state_of_stage(state, stage.name, learner.model, folder),
-                    from_start=True,
-                    journal=journal,
-                )
+                with naming_the_room(f"in stage {stage.name}", tuning.remedy):
+                    fit = fit_learner(
+                        learner,
+                        stage,
+                        seed=run.seed,
+                        on_epoch=_keeper(folder, stage, history, on_epoch),
+                        resume=state_of_stage(state, stage.name, learner.model, folder),
+                        from_start=True,
+                        journal=journal,
+                        on_last=_last_keeper(folder, run, stage, tuning, history),
+                    )
                 history[stage.name] = fit.history
-                _write_encoder(path, encoder if _is_better(fit.history) else None)
+                _write(path, encoder, fit.history, save=origin_of(run).save)
             if encoder is not None and _is_better(history[stage.name]) and stage is not stages[-1]:
-                tuning = _settle(run, stage, tuning)
+                with naming_the_room(f"in stage {stage.name}", tuning.remedy):
+                    tuning = _settle(run, stage, tuning)
     return _finish(folder, run, tuning, history)
+
+
+def _open_journal(
+    folder: Path, settings: LogSettings, done: dict[str, int]
+) -> AbstractContextManager[Journal | None]:
+    return Journal(folder, settings, done) if is_first() else nullcontext()
 
 
 def _settle(run: Run, stage: Stage, tuning: Tuning) -> Tuning:
@@ -301,14 +174,21 @@ def _finish(folder: Path, run: Run, tuning: Tuning, history: dict[str, Any]) -> 
         live = frozenset(learning_encoders(run, AUDIO))
         select = replace(tuning.select, live=live).encode()
         run = replace(run, audio_weight=choose_audio_weight(retriever, select))
+    if run.settings["train_projection"] and tuning.start is not None:
+        start = tuning.start
+        by_first(lambda: copy_projections(start, folder))
     if (folder / CLIP_WEIGHTS).exists():
         fingerprint = replace(fingerprint, backbone_weights=hash_file(folder / CLIP_WEIGHTS))
     if (folder / SOUND_WEIGHTS).exists():
         fingerprint = replace(fingerprint, audio_weights=hash_file(folder / SOUND_WEIGHTS))
     run = replace(run, history=history, fingerprint=fingerprint, complete=True)
-    write_run(folder, run)
-    save_weights(folder, retriever)
-    (folder / STATE).unlink(missing_ok=True)
+
+    def write() -> None:
+        write_run(folder, run)
+        save_weights(folder, retriever)
+        (folder / STATE).unlink(missing_ok=True)
+
+    by_first(write)
     return run
 
 
@@ -320,8 +200,33 @@ def _keeper(
     already = dict(finished)
 
     def keep(fit: Fit, state: dict[str, Any]) -> None:
-        save_state(folder, {"stage": stage.name, "finished": already, **state})
-        on_epoch(before + fit.epoch)
+        if is_first():
+            save_state(folder, {"stage": stage.name, "finished": already, **state})
+            on_epoch(before + fit.epoch)
+
+    return keep
+
+
+def _last_keeper(
+    folder: Path, run: Run, stage: Stage, tuning: Tuning, finished: dict[str, Any]
+) -> Callable[[Fit], None]:
+    """What writes the weights of a stage's last epoch, if it had one."""
+    encoder = tuning.learning.get(stage.name)
+    projected = run.settings["train_projection"]
+
+    def keep(fit: Fit) -> None:
+        if fit.epoch and is_first():
+            write_last(
+                folder,
+                replace(run, history=dict(finished)),
+                stage.name,
+                fit.history,
+                retriever=tuning.retriever,
+                encoder=encoder,
+                weights=WEIGHTS_OF[stage.name],
+                save=origin_of(run).save,
+                projections=tuning.start if projected else None,
+            )
 
     return keep
 
@@ -331,30 +236,31 @@ def _is_better(epochs: list[dict[str, float]]) -> bool:
     return best_epoch(epochs)["epoch"] > 0
 
 
-def _learning_encoder(run: Run, stage: Stage, tuning: Tuning) -> nn.Module | None:
-    """The network whose weights a stage changes."""
-    if tuning.encoders is None or not learning_encoders(run, stage.name):
-        return None
-    if stage.name == VIDEO_TEXT:
-        return tuning.encoders.clip.model
-    return None if tuning.encoders.sound is None else tuning.encoders.sound.model
+def _write(
+    path: Path, encoder: LearningEncoder | None, epochs: list[dict[str, float]], *, save: str
+) -> None:
+    """Write an encoder that is another one now."""
+    if is_first():
+        if encoder is not None and _is_another(encoder, epochs):
+            write_encoder(path, encoder, save=save)
+        else:
+            path.unlink(missing_ok=True)
+    wait_for_all()
+    if encoder is not None:
+        encoder.settle()
 
 
-def _write_encoder(path: Path, encoder: nn.Module | None) -> None:
-    """Write an encoder's weights in float32, where steps of 1e-6 do not vanish."""
+def _read_again(
+    path: Path, encoder: LearningEncoder | None, epochs: list[dict[str, float]]
+) -> None:
+    """Leave an encoder as the stage did that it learned in."""
     if encoder is None:
-        path.unlink(missing_ok=True)
         return
-    with publish(path) as part:
-        state = {name: weight.contiguous() for name, weight in encoder.state_dict().items()}
-        save_file(state, part, metadata=picture_metadata(encoder))
+    if _is_another(encoder, epochs):
+        read_encoder(path, encoder)
+    else:
+        encoder.settle()
 
 
-def _read_encoder(path: Path, encoder: nn.Module) -> None:
-    try:
-        encoder.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise DamagedError(
-            f"{path} cannot be read ({str(error).splitlines()[0]}): "
-            f"remove {path.parent} and fine-tune again"
-        ) from error
+def _is_another(encoder: LearningEncoder, epochs: list[dict[str, float]]) -> bool:
+    return encoder.changed or _is_better(epochs)

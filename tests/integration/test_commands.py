@@ -38,6 +38,8 @@ USAGE_ERRORS = [
     ("extract", "unexpected"),
     ("train-heads", "--epochs", "-1"),
     ("train-heads", "--resume", "a", "--name", "b"),
+    ("finetune", "--e2e", "--unfreeze", "vision"),
+    ("finetune", "--lora", "8"),
     ("evaluate", "--fail-under", "best"),
     ("ablate", "--seeds", "0,0"),
     ("ablate", "--vary", "epoch=3"),

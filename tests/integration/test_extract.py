@@ -12,7 +12,7 @@ from making.clips import draw_clip
 
 from vidret.data.cache import FeatureCache
 from vidret.data.samples import AudioState
-from vidret.data.storage.locks import cache_lock
+from vidret.data.storage.locks import folder_lock
 from vidret.data.upkeep.check import verify_cache
 from vidret.extract.decode import decode_video
 from vidret.extract.encoders import EncoderSpec, load_encoders
@@ -197,7 +197,7 @@ def test_a_begun_cache_keeps_its_shards(films, begun):
 
 def test_a_second_writer_is_told_who_writes(films, cache):
     arguments = ("--dataset", f"folder:{films}", "--work", cache.folder.parents[1], "--frames", 6)
-    with cache_lock(cache.folder):
+    with folder_lock(cache.folder):
         result = run("extract", *arguments, *TINY)
     assert result.exit_code == 4
     assert "is being written by process" in result.stderr

@@ -30,12 +30,14 @@ def copy_clips(folder: Path) -> Path:
     return folder
 
 
-def write_filmed_cache(work: Path, videos: Path, *, backbone="tiny", audio="tiny", **more) -> Path:
+def write_filmed_cache(
+    work: Path, videos: Path, *, backbone="tiny", audio="tiny", frames=FRAMES, **more
+) -> Path:
     """What `vidret extract` makes of a folder, without a process beside this one."""
     config = ExtractConfig(
         work=work,
         dataset=f"folder:{videos}",
-        frames=FRAMES,
+        frames=frames,
         backbone=backbone,
         audio=audio,
         device="cpu",

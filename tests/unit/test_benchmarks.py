@@ -11,8 +11,9 @@ import pytest
 import torch
 from making.clips import draw_clip, draw_picture
 
-from vidret.extract.clip import ClipEncoder, Pixels
+from vidret.extract.clip import ClipEncoder
 from vidret.extract.decoding.sampling import uniform_indices
+from vidret.extract.models.pictures import Pixels
 
 ROOT = Path(__file__).parents[2]
 SECONDS, FPS, SIZE = 2.0, 25, (96, 64)
@@ -126,6 +127,21 @@ def test_training_is_measured_beside_a_loader(load, monkeypatch, capsys):
     assert [way[2:10] for way in ways] == ["vidret, ", "a DataLo", "batch 4"]
     assert rows[-1][2] == "below 10%"
     assert rows[-1][-1].endswith("MiB |")
+
+
+@pytest.mark.slow
+def test_a_step_of_fine_tuning_is_measured_in_every_way(load, monkeypatch, capsys):
+    sizes = ["--device", "cpu", "--backbone", "tiny", "--steps", "1"]
+    monkeypatch.setattr(sys, "argv", ["finetune.py", *sizes])
+    load("finetune").main()
+    told = capsys.readouterr().out
+    assert told.startswith("## Fine-tuning end to end")
+    rows = [line[2:-2].split(" | ") for line in told.splitlines() if line.startswith("| ")][2:]
+    ways = ["plain", "--chunk 2", "--checkpointing", "--checkpointing --chunk 2"]
+    assert [row[:3] for row in rows] == [
+        [stage, "4", way] for stage in ("video-text", "audio") for way in ways
+    ]
+    assert all(float(row[3]) > 0 and row[4].endswith("MiB") for row in rows)
 
 
 def test_the_command_stands_under_the_heading(load):

@@ -12,7 +12,7 @@ from making.caches import a_caption, write_toy_cache
 from vidret.data.cache import FeatureCache
 from vidret.data.errors import MissingError
 from vidret.data.shards import write_caption_shard
-from vidret.data.storage.locks import cache_lock
+from vidret.data.storage.locks import folder_lock
 from vidret.data.upkeep.check import repair_cache, verify_cache
 
 WRITER = """
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from making.caches import a_caption, a_video
 from vidret.data.errors import MissingError
-from vidret.data.storage.locks import cache_lock
+from vidret.data.storage.locks import folder_lock
 from vidret.data.storage.projections import write_projections
 from vidret.data.shards import write_caption_shard, write_video_shard
 
@@ -37,7 +37,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 told = []
-with cache_lock(folder):
+with folder_lock(folder):
     for write in (
         lambda: write_video_shard(folder / "videos-00009.h5", [long], [], "abc"),
         lambda: write_caption_shard(folder / "captions-00009.h5", [wordy], "abc"),
@@ -111,7 +111,8 @@ def test_a_full_disk_has_no_room_for_a_new_cache_either(small_disk):
     with (small_disk / "film").open("wb", buffering=0) as film, suppress(OSError):
         while film.write(b"x" * 1000):
             pass
-    with pytest.raises(MissingError, match=r"no room for .*--work"), cache_lock(small_disk / "new"):
+    folder = small_disk / "new"
+    with pytest.raises(MissingError, match=r"no room for .*--work"), folder_lock(folder):
         pass
 
 
@@ -120,7 +121,7 @@ def test_a_disk_that_may_only_be_read_says_so(small_disk):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     assert verify_cache(folder) == []
     assert FeatureCache.open(folder).load("train").video_ids == ["v0", "v1", "v2"]
-    with pytest.raises(MissingError, match=r"Read-only.*--work"), cache_lock(folder):
+    with pytest.raises(MissingError, match=r"Read-only.*--work"), folder_lock(folder):
         pass
     with pytest.raises(MissingError, match=r"Read-only.*--work"):
         write_caption_shard(folder / "x.h5", [a_caption(0, 0)], "abc")

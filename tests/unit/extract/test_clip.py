@@ -26,7 +26,8 @@ from torchvision.transforms import v2
 from vidret.data.errors import ConfigError, MissingError
 from vidret.data.synth.film import frames_of
 from vidret.data.synth.script import write_script
-from vidret.extract.clip import Pixels, load_clip, pixels_of
+from vidret.extract.clip import load_clip
+from vidret.extract.models.pictures import Pixels, pixels_of
 from vidret.extract.weights.files import hash_file
 from vidret.extract.weights.missing import PUBLISHED_AT, missing_weights
 

@@ -309,7 +309,7 @@ def test_a_dry_run_says_what_is_done_and_what_would_be_fitted_and_does_nothing(t
 
 
 def test_files_that_could_not_be_written_are_refused_before_anything_is_fitted(tmp_path, cache):
-    for wrong in ({"out": (tmp_path / "gone" / "t.md",)}, {"plot": tmp_path / "gone" / "t.svg"}):
+    for wrong in ({"out": (tmp_path / "gone" / "t.md",)}, {"plot": (tmp_path / "gone" / "t.svg",)}):
         with pytest.raises(MissingError, match="gone is no folder: make it, or write t"):
             ablate(tmp_path, cache, **wrong)
     assert not (tmp_path / "runs").exists()

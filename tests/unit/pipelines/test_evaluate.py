@@ -123,6 +123,22 @@ def test_any_memory_gives_the_same_numbers(work, mem_budget):
     assert evaluate(work, "trained", mem_budget=mem_budget).scores == usual.scores
 
 
+def test_the_second_stage_leaves_what_the_picture_says_as_it_was(work, cache, tmp_path):
+    config = TrainConfig(
+        work=tmp_path, cache=cache, head="mgfi", name="seen", epochs=2, batch_size=8
+    )
+    run_train(config, on_progress=lambda _: None)
+    without_sound = evaluate(work, "trained", audio_weight=0.0)
+    assert without_sound.scores == evaluate(tmp_path, "seen").scores
+    assert without_sound.scores != evaluate(work, "trained").scores
+    assert "the sound counts 0 times, as was asked for" in without_sound.setting.notes
+
+
+def test_a_head_without_sound_cannot_weigh_it(work):
+    with pytest.raises(ConfigError, match="the head hears no sound"):
+        evaluate(work, "untrained", audio_weight=1.0)
+
+
 def test_coarser_scores_say_so(work):
     report = evaluate(work, "trained", precision="bfloat16")
     (note,) = set(report.setting.notes) - set(evaluate(work, "trained").setting.notes)

@@ -13,6 +13,7 @@ from vidret.data.cache import FeatureCache
 from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
 from vidret.data.manifest import read_manifest, write_manifest
 from vidret.data.storage.hdf5 import read_shard_entry
+from vidret.data.storage.locks import LOCK, folder_lock
 from vidret.pipelines.config.fitting import TrainConfig
 from vidret.pipelines.config.settings import EvaluateConfig
 from vidret.pipelines.evaluate import run_evaluate
@@ -68,7 +69,7 @@ def test_a_fit_leaves_a_run_with_its_numbers_and_weights(tmp_path, cache):
         "video-text": 2,
         "audio": 2,
     }
-    assert sorted(path.name for path in report.folder.iterdir()) == [WEIGHTS, LOG, RUN]
+    assert sorted(path.name for path in report.folder.iterdir()) == [LOCK, WEIGHTS, LOG, RUN]
 
 
 def test_the_report_says_what_was_fitted_on_what(tmp_path, cache):
@@ -94,8 +95,38 @@ def test_a_finished_run_is_reported_and_not_trained_again(tmp_path, cache):
     before = (first.folder / WEIGHTS).stat().st_mtime_ns
     epochs = []
     second = train(tmp_path, cache, on_progress=epochs.append)
-    assert (second, epochs) == (first, [])
+    assert (second, epochs) == (replace(first, was_done=True), [])
     assert (first.folder / WEIGHTS).stat().st_mtime_ns == before
+
+
+def test_a_finished_run_whose_weights_are_cut_short_is_not_taken_for_done(tmp_path, cache):
+    weights = train(tmp_path, cache).folder / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(DamagedError, match=r"cannot be read .* remove .* and train again"):
+        train(tmp_path, cache)
+
+
+def test_a_run_that_another_process_fits_is_left_to_it(tmp_path, cache):
+    folder = train(tmp_path, cache).folder
+    with folder_lock(folder), pytest.raises(MissingError, match="is being written by process"):
+        train(tmp_path, cache)
+
+
+def test_a_state_that_is_gone_is_told(tmp_path, cache, caplog):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, cache, on_progress=stop_after(1))
+    (state,) = tmp_path.rglob(STATE)
+    state.unlink()
+    train(tmp_path, cache)
+    assert "is gone: the run begins anew" in caplog.text
+
+
+@pytest.mark.parametrize("given", [{"head": "s-f"}, {"seed": 4}, {"cache": Path("another")}])
+def test_what_contradicts_a_run_beside_resume_is_refused(tmp_path, cache, given):
+    name = train(tmp_path, cache).run.name
+    (setting,) = given
+    with pytest.raises(ConfigError, match=f"^{setting} is .*leave"):
+        run_train(TrainConfig(work=tmp_path, resume=name, **given), on_progress=lambda _: None)
 
 
 @pytest.mark.parametrize("stopped_after", [1, 2, 3, 4])

@@ -9,13 +9,13 @@ import sys
 import pytest
 
 from vidret.data.errors import MissingError
-from vidret.data.storage.locks import LOCK, OWNED, cache_lock
+from vidret.data.storage.locks import LOCK, OWNED, folder_lock
 
 HOLDER = """
 import sys
 from pathlib import Path
-from vidret.data.storage.locks import cache_lock
-with cache_lock(Path(sys.argv[1])):
+from vidret.data.storage.locks import folder_lock
+with folder_lock(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.read()
 """
@@ -33,9 +33,9 @@ from pathlib import Path
 from making.caches import write_toy_cache
 from vidret.data.cache import FeatureCache
 from vidret.data.upkeep.check import verify_cache
-from vidret.data.storage.locks import cache_lock
+from vidret.data.storage.locks import folder_lock
 folder = Path(sys.argv[1])
-with cache_lock(folder):
+with folder_lock(folder):
     write_toy_cache(folder)
 assert verify_cache(folder) == []
 assert FeatureCache.open(folder).load("train", view="lazy").frames[0].any()
@@ -63,7 +63,7 @@ def hold(folder, *, before=""):
 
 
 def refusal(folder):
-    with pytest.raises(MissingError) as caught, cache_lock(folder):
+    with pytest.raises(MissingError) as caught, folder_lock(folder):
         pass
     return str(caught.value)
 
@@ -79,7 +79,7 @@ def test_a_second_writer_is_refused_and_told_who_the_first_is(tmp_path, before, 
         assert f"being written by process {holder.pid} on {socket.gethostname()}" in told
         assert ("remove" in told) == bool(before), "the way out where the kernel knows no lock"
         holder.kill()
-    with cache_lock(folder):  # a killed writer holds nothing
+    with folder_lock(folder):  # a killed writer holds nothing
         pass
 
 
@@ -87,7 +87,7 @@ def test_a_second_writer_is_refused_and_told_who_the_first_is(tmp_path, before, 
 @pytest.mark.usefixtures("no_locks")
 def test_without_locks_a_file_marks_the_writer_and_the_log_says_so(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    with cache_lock(tmp_path):
+    with folder_lock(tmp_path):
         assert (tmp_path / OWNED).read_text().startswith(f"process {os.getpid()} on ")
         assert "being written by" in refusal(tmp_path)
     assert not (tmp_path / OWNED).exists()
@@ -96,7 +96,7 @@ def test_without_locks_a_file_marks_the_writer_and_the_log_says_so(tmp_path, cap
 
 @pytest.mark.usefixtures("no_locks")
 def test_without_locks_a_block_that_fails_leaves_no_mark(tmp_path):
-    with pytest.raises(ZeroDivisionError), cache_lock(tmp_path):
+    with pytest.raises(ZeroDivisionError), folder_lock(tmp_path):
         raise ZeroDivisionError
     assert not (tmp_path / OWNED).exists()
 
@@ -131,14 +131,14 @@ def test_a_cache_is_written_and_read_whatever_hdf5_thinks_of_locks(tmp_path, hdf
 
 def test_a_lock_is_free_again_after_its_block(tmp_path):
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError), cache_lock(tmp_path):
+        with pytest.raises(ZeroDivisionError), folder_lock(tmp_path):
             raise ZeroDivisionError
     assert (tmp_path / LOCK).read_text() == ""
 
 
 def test_the_next_writer_removes_what_a_killed_one_left(tmp_path):
     (tmp_path / "videos-00009.h5.0123.part").write_bytes(b"half")
-    with cache_lock(tmp_path):
+    with folder_lock(tmp_path):
         assert not list(tmp_path.glob("*.part"))
 
 

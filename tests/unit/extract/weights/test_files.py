@@ -4,7 +4,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from vidret.extract.weights.files import (
     UNREADABLE,
@@ -15,6 +15,7 @@ from vidret.extract.weights.files import (
     read_metadata,
     read_weights,
     wants_to_run_code,
+    write_tensors,
 )
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2, dtype=torch.float16)}
@@ -121,3 +122,15 @@ def test_checksums_are_those_of_hashlib(tmp_path):
     assert digest_of(path, "md5") == hashlib.md5(path.read_bytes()).hexdigest()
     assert digest_of(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     assert hash_file(path) == digest_of(path)[:16]
+
+
+def test_the_same_content_is_written_in_the_same_bytes(tmp_path):
+    """Whatever the order in which things come."""
+    tensors = {name: torch.arange(3.0) for name in "abc"}
+    metadata = {f"key {number}": 'a "word", ö' for number in range(8)}
+    write_tensors(tmp_path / "first", tensors, metadata)
+    backwards = [dict(reversed(list(one.items()))) for one in (tensors, metadata)]
+    write_tensors(tmp_path / "second", *backwards)
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+    assert read_metadata(tmp_path / "first") == metadata
+    assert all(torch.equal(one, tensors[n]) for n, one in load_file(tmp_path / "first").items())

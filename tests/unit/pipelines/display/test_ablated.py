@@ -209,14 +209,14 @@ STARTS = {".svg": b"<?xml", ".png": b"\x89PNG\r\n", ".pdf": b"%PDF"}
 def test_a_plot_has_the_form_of_its_name_and_the_same_bytes_again(tmp_path, suffix):
     first, again = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
     for path in (first, again):
-        write_ablation(a_table(), out=None, plot=path)
+        write_ablation(a_table(), out=None, plot=[path])
     assert first.read_bytes().startswith(STARTS[suffix])
     assert first.read_bytes() == again.read_bytes()
 
 
 def test_a_plot_names_its_rows_and_what_it_is_measured_on(tmp_path):
     path = tmp_path / "table.svg"
-    write_ablation(a_table(setting=a_setting(dataset="$a$ & <b>")), out=None, plot=path)
+    write_ablation(a_table(setting=a_setting(dataset="$a$ & <b>")), out=None, plot=[path])
     text = path.read_text()
     for words in (
         "w-f, word_weight_scale=sqrt_c",
@@ -231,7 +231,7 @@ def test_a_plot_names_its_rows_and_what_it_is_measured_on(tmp_path):
 
 def test_one_row_of_one_seed_makes_a_plot_too(tmp_path):
     table = with_one_seed()
-    write_ablation(replace(table, rows=table.rows[:1]), out=None, plot=tmp_path / "a.svg")
+    write_ablation(replace(table, rows=table.rows[:1]), out=None, plot=[tmp_path / "a.svg"])
     text = (tmp_path / "a.svg").read_text()
     assert "deviation" not in text
     assert "interval" not in text

@@ -80,6 +80,11 @@ def test_frozen_encoders_are_the_first_thing_to_know():
         ({"unfreeze": ["visual"]}, "fine-tuned: visual"),
         ({"lr_clip": 1e-5}, "lr 1e-05"),
         ({"lr_audio": 1e-4}, "lr 0.0001"),
+        ({"limits": ["last:2"]}, "fine-tuned: visual, text, audio, last:2 (CLIP's lr"),
+        ({"lora": 8}, "adapters of rank 8, lr 0.0001"),
+        ({"layer_decay": 0.75}, "layer decay 0.75"),
+        ({"batchnorm": "train"}, "BatchNorm trained"),
+        ({"augment": ["crop", "flip"]}, "other pictures by crop and flip"),
     ],
 )
 def test_encoders_that_learned_otherwise_are_told(origin, told):

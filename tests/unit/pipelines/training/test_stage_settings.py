@@ -272,9 +272,10 @@ def poisoned(train, value):
     return replace(train, texts=replace(train.texts, sentence=sentence))
 
 
-def test_a_loss_that_is_not_finite_names_its_place_and_its_captions(train, val):
+def test_a_loss_that_is_not_finite_names_its_place_its_captions_and_videos(train, val):
     place, captions = "in epoch 1, step 1", rf"train-\d+#\d, .*and {len(train) - 5} more"
-    told = f"the loss of stage video-text is nan {place}, on captions {captions}: "
+    videos = rf"videos train-\d+, .*and {len(train.videos) - 5} more"
+    told = f"the loss of stage video-text is nan {place}, on captions {captions} of {videos}: "
     told += r".*vidret cache verify.*lower --lr;"
     with pytest.raises(DamagedError, match=told):
         fit(replace(PICTURE, batch_size=len(train)), poisoned(train, torch.inf), val)
