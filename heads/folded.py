@@ -35,10 +35,8 @@ from vidret.heads.frames import inert_frames
 from vidret.heads.mgfi import MGFI
 from vidret.heads.options import Activation
 
-COLUMNS = (
-    16  # blocks of the triangular factor: with more there are fewer zeros and smaller products
-)
-NARROWEST = 32
+COLUMNS = 8  # blocks of the triangular factor: with more there are fewer zeros and smaller products
+NARROWEST = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,8 @@ def inert_frames(videos: Videos) -> Float[Tensor, "video frame dim"]:
             f"row {int(empty.nonzero()[0])} of a batch of {len(videos)} videos has no frames: "
             "extract that video again, or leave it out"
         )
+    if videos.frame_mask.all():
+        return videos.frames
     return videos.frames.masked_fill(~videos.frame_mask[..., None], 0)
 
 
