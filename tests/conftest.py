@@ -6,6 +6,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 
 def pytest_sessionstart() -> None:
     """One thread a process, nothing written into HOME, and the FFmpeg that the wheel brings.
@@ -31,3 +33,12 @@ def pytest_sessionstart() -> None:
         with suppress(FileExistsError):  # another worker was quicker
             ours.symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
     os.environ["PATH"] = f"{first}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_as_it_was():
+    """A command that was interrupted ignores Ctrl-C from then on; in a test that is one process."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    if signal.getsignal(signal.SIGINT) is not before:
+        signal.signal(signal.SIGINT, before)
