@@ -22,7 +22,8 @@ is left of both branches, `W` and `b` FF's second layer, and `x` the sentence, e
 """
 
 import math
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,8 @@ from vidret.heads.options import Activation
 
 COLUMNS = 8  # blocks of the triangular factor: with more there are fewer zeros and smaller products
 NARROWEST = 64
+QUERIES = 512  # and
+PAIRS = 2048  # at once, so that what is made of them stays within a core's cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +112,14 @@ class FoldedMGFI:
         self.second_bias = torch.stack([part.second.bias for part in parts]).mean(0)
         self.first_biases = [part.first_bias() * self.scale for part in self.different]
         self.eps = head.feed_forward.norm.eps
-        self.word_scale = head.word_log_scale.exp()
+        self.word_scale = head.word_log_scale.exp() * math.sqrt(len(self.second_bias))
         self.products = products or self.second.dtype
         self.rotation, triangle = _rotated(self.second)
-        self.triangle = triangle.to(self.products)
-        self.step = max(NARROWEST, -(-self.triangle.shape[1] // COLUMNS))
+        self.step = max(NARROWEST, -(-triangle.shape[1] // COLUMNS))
+        self.factors = [  # the columns from `start` on have nothing but zeros above that row
+            (start, triangle[start:, start : start + self.step].to(self.products).contiguous())
+            for start in range(0, triangle.shape[1], self.step)
+        ]
         of_frames = self._maps_of_frames()
         self.widths = {name: one.shape[1] for name, one in of_frames.items()}
         self.of_frames = torch.cat(list(of_frames.values()), dim=1).to(self.second.dtype)
@@ -190,7 +196,7 @@ class FoldedMGFI:
         layers made from them, and one block of columns of what they come to.
         """
         layers = self.branches * self.different[0].first.out_features
-        return 2 * (words + 1) * frames + 8 * frames + 2 * layers + 2 * self.step + 32
+        return 2 * (words + 1) * frames + 8 * frames + 2 * layers + self.step + 32
 
     def floats_per_video(self, frames: int, dim: int) -> int:
         """How many numbers a prepared video takes."""
@@ -198,47 +204,71 @@ class FoldedMGFI:
 
     def score(self, texts: FoldedTexts, videos: FoldedVideos) -> Float[Tensor, "text video"]:
         """Return equation 10 for every text and every video."""
-        weights = [
-            self._rows(f"rows {number}", one)
-            for number, one in enumerate(self._weights(texts, videos))
-        ]
-        hidden = [self._hidden(number, rows, videos) for number, rows in enumerate(weights)]
-        left = _sum(hidden) if len(self.different) == 1 else torch.cat(hidden, dim=-1)
-        return self._cosine(_sum(weights).div_(len(weights)), left, texts, videos).T
+        branches = self._weights(texts, videos)
+        weights = [self._rows(f"rows {number}", one) for number, one in enumerate(branches)]
+        divided = [self._divided(rows, videos) for rows in weights]
+        mean = _sum(weights).div_(len(weights))
+        inner = mean @ videos.u_u
+        u_x = texts.sentence @ videos.u.flatten(0, 1).T
+        along = (mean * u_x.view(len(texts), *mean.shape[::2]).transpose(0, 1)).sum(-1)
+        squared = torch.empty_like(along)
+        for some in _slices(len(videos), _at_once(PAIRS, len(texts), along)):
+            hidden = [
+                self._hidden(branch, rows[some], videos.hidden[branch][some])
+                for branch, rows in enumerate(divided)
+            ]
+            left = _sum(hidden) if len(self.different) == 1 else torch.cat(hidden, dim=-1)
+            inner[some] += left @ videos.back[some]
+            squared[some] = (mean[some] * inner[some]).sum(-1)
+            self._add_second(along[some], squared[some], left, texts)
+        return (along / squared.clamp_min(1e-24).sqrt()).T
 
     def _weights(
         self, texts: FoldedTexts, videos: FoldedVideos
     ) -> list[Float[Tensor, "text frame video"]]:
         """Equations 2, 6 and 7: the weight of each frame in each branch."""
-        num_texts = len(texts)
+        num_texts, words = len(texts), texts.words
         if videos.keys is None:
             return [videos.uniform.T.expand(num_texts, -1, -1)]
-        frames, num_videos, dim = videos.keys.shape
-        queries, keys = texts.queries, videos.keys.view(frames * num_videos, dim)
-        room = self.scratch("scores", (len(queries), len(keys)), queries)
-        scores = torch.mm(queries, keys.T, out=room).view(-1, frames, num_videos)
-        if videos.frame_bias is not None:
-            scores += videos.frame_bias
-        weights = []
-        if len(scores) > num_texts * texts.words:
-            weights.append(scores[:num_texts].softmax(1))  # (2)
-        if texts.words:
-            a = scores[-num_texts * texts.words :]
-            a = a.view(num_texts, texts.words, frames, num_videos)
-            weights.append(self._word_weights(a, texts, math.sqrt(dim)))
+        weights, sentences = [], len(texts.queries) - num_texts * words
+        if sentences:
+            weights.append(self._scores(texts.queries[:sentences], videos).softmax(1))  # (2)
+        if words:
+            for_words = self.scratch(
+                "word weights", (num_texts, *videos.keys.shape[:2]), texts.queries
+            )
+            for some in _slices(num_texts, _at_once(QUERIES, words, for_words)):
+                rows = slice(sentences + some.start * words, sentences + some.stop * words)
+                a = self._scores(texts.queries[rows], videos).unflatten(0, (-1, words))
+                bias = None if texts.word_bias is None else texts.word_bias[some]
+                torch.sum(self._word_weights(a, bias), 1, out=for_words[some])
+            weights.append(for_words)
         return weights
 
+    def _scores(
+        self, queries: Float[Tensor, "query dim"], videos: FoldedVideos
+    ) -> Float[Tensor, "query frame video"]:
+        """Queries against frames, divided by √C."""
+        assert videos.keys is not None
+        frames, num_videos, dim = videos.keys.shape
+        keys = videos.keys.view(frames * num_videos, dim)
+        room = self.scratch("scores", (len(queries), len(keys)), queries)
+        scores = torch.mm(queries, keys.T, out=room).view(-1, frames, num_videos)
+        return scores if videos.frame_bias is None else scores.add_(videos.frame_bias)
+
     def _word_weights(
-        self, a: Float[Tensor, "text word frame video"], texts: FoldedTexts, root: float
-    ) -> Float[Tensor, "text frame video"]:
-        """Equations 6 and 7; `a` is divided by √C already, and is used up."""
+        self,
+        a: Float[Tensor, "text word frame video"],
+        word_bias: Float[Tensor, "text word 1"] | None,
+    ) -> Float[Tensor, "text word frame video"]:
+        """Equations 6 and 7 before the sum over words; `a` is used up."""
         best = a.amax(2)
         per_word = a.sub_(best[:, :, None]).exp_()  # (6), not yet divided by its sum
-        best *= self.word_scale * root
-        if texts.word_bias is not None:
-            best += texts.word_bias
+        best *= self.word_scale
+        if word_bias is not None:
+            best += word_bias
         shares = best.softmax(1) / per_word.sum(2)  # (7), and what (6) is still to be divided by
-        return per_word.mul_(shares[:, :, None]).sum(1)
+        return per_word.mul_(shares[:, :, None])
 
     def _rows(
         self, name: str, weights: Float[Tensor, "text frame video"]
@@ -250,29 +280,25 @@ class FoldedMGFI:
         rows[..., frames] = 1
         return rows
 
-    def _hidden(
-        self, branch: int, rows: Float[Tensor, "video text row"], videos: FoldedVideos
-    ) -> Float[Tensor, "video text hidden"]:
-        """FF's hidden layer on LN(z), equations 3 and 8."""
-        weights, divided, table = rows[..., :-1], rows.clone(), videos.hidden[branch]
+    def _divided(
+        self, rows: Float[Tensor, "video text row"], videos: FoldedVideos
+    ) -> Float[Tensor, "video text row"]:
+        """The weights that make LN(z) out of the frames, and the 1 for the bias."""
+        weights, divided = rows[..., :-1], rows.clone()
         variance = ((weights @ videos.centred) * weights).sum(-1, keepdim=True)
         divided[..., :-1] *= (variance.clamp_min_(0) + self.eps).rsqrt_()
-        room = self.scratch(f"hidden {branch}", (*rows.shape[:2], table.shape[-1]), table)
-        return self.activate(torch.bmm(divided.to(table.dtype), table, out=room))
+        return divided.to(self.products)
 
-    def _cosine(
+    def _hidden(
         self,
-        weights: Float[Tensor, "video text row"],
-        hidden: Float[Tensor, "video text left"],
-        texts: FoldedTexts,
-        videos: FoldedVideos,
-    ) -> Float[Tensor, "video text"]:
-        inner = (weights @ videos.u_u).add_(hidden @ videos.back)
-        u_x = texts.sentence @ videos.u.flatten(0, 1).T
-        along = (weights * u_x.view(len(texts), *weights.shape[::2]).transpose(0, 1)).sum(-1)
-        squared = (weights * inner).sum(-1)
-        self._add_second(along, squared, hidden, texts)
-        return along / squared.clamp_min(1e-24).sqrt()
+        branch: int,
+        divided: Float[Tensor, "video text row"],
+        table: Float[Tensor, "video row hidden"],
+    ) -> Float[Tensor, "video text hidden"]:
+        """FF's hidden layer on LN(z), equations 3 and 8."""
+        shape = (*divided.shape[:2], table.shape[-1])
+        room = self.scratch(f"hidden {branch}", shape, table)
+        return self.activate(torch.bmm(divided, table, out=room))
 
     def _add_second(
         self,
@@ -281,19 +307,13 @@ class FoldedMGFI:
         hidden: Float[Tensor, "video text left"],
         texts: FoldedTexts,
     ) -> None:
-        """Add `H W x` and `|H W|^2`, both from `H R^T`, a block of its columns at a time.
-
-        The columns from `start` on have nothing but zeros above that row.
-        """
+        """Add `H W x` and `|H W|^2`, both from `H R^T`, a block of its columns at a time."""
         rows, pairs = hidden.flatten(0, 1), tuple(squared.shape)
-        for start in range(0, self.triangle.shape[1], self.step):
-            columns = slice(start, start + self.step)
-            factor = self.triangle[start:, columns]
+        for start, factor in self.factors:
             room = self.scratch("columns", (len(rows), factor.shape[1]), rows)
             block = torch.mm(rows[:, start:], factor, out=room).to(along.dtype).view(*pairs, -1)
-            room = self.scratch("products", tuple(block.shape), along)
-            along += torch.mul(block, texts.second[:, columns], out=room).sum(-1)
-            squared += block.square_().sum(-1)
+            squared += torch.linalg.vector_norm(block, dim=-1).square_()
+            along += block.mul_(texts.second[:, start : start + factor.shape[1]]).sum(-1)
 
 
 class Scratch:
@@ -308,6 +328,15 @@ class Scratch:
         if held is None or len(held) < size or held.dtype != like.dtype:
             held = self.held[name] = like.new_empty(size)
         return held[:size].view(shape)
+
+
+def _at_once(rows: int, each: int, like: Tensor) -> int:
+    """How many things of so many rows a processor takes at once; a GPU takes all there are."""
+    return max(1, rows // each) if like.device.type == "cpu" else sys.maxsize
+
+
+def _slices(count: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
 def _sum(

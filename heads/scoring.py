@@ -23,7 +23,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 COARSE = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 FEW = 16  # texts and videos, to see whether the quicker products are exact
 TEXTS_PER_BLOCK = 128
-VIDEOS_PER_CPU_BLOCK = 32  # with 128 texts within a processor's cache
+VIDEOS_PER_CPU_BLOCK = 64
 
 
 @runtime_checkable

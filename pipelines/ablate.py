@@ -194,6 +194,7 @@ def _row(
         head=row.head,
         scores=tuple(scores_of(its, table.features) for its in ranks[row].values()),
         seeds=tuple(ranks[row]),
+        runs=tuple(table.plan.cells[row, seed].name for seed in ranks[row]),
         changes=row.changes,
         ignored=row.ignored,
         against_base=against,

@@ -1,24 +1,29 @@
 """`vidret finetune`: a finished run in, a better one out; with `--e2e` the encoders learn too."""
 
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vidret.data.cache import FeatureCache
 from vidret.data.errors import MismatchError, VidretError
+from vidret.data.features import SplitFeatures
 from vidret.data.fingerprint import require_fingerprint
+from vidret.data.storage.locks import folder_lock
 from vidret.extract.encoders import pick_device
 from vidret.extract.weights.files import hash_file
 from vidret.pipelines.config.declaring import require
 from vidret.pipelines.config.fitting import FinetuneConfig
+from vidret.pipelines.config.unfreezing import ENCODERS, read_unfreeze
 from vidret.pipelines.display.progress import OnProgress, Progress
 from vidret.pipelines.extraction.again import extract_again
+from vidret.pipelines.training.continuing import refuse_other_settings
 from vidret.pipelines.training.fitting import best_epoch, load_features, selection_of
 from vidret.pipelines.training.halting import naming_the_room
 from vidret.pipelines.training.journal import LogSettings
 from vidret.pipelines.training.planning import origin_of, plan_stages
 from vidret.pipelines.training.preparing import prepare
-from vidret.pipelines.training.processes import joined, wait_for_all
+from vidret.pipelines.training.processes import is_first, joined, wait_for_all
 from vidret.pipelines.training.runs import (
     RUN,
     SOUND,
@@ -95,17 +100,8 @@ def _finetune(config: FinetuneConfig, on_progress: OnProgress) -> FinetuneReport
     require_fingerprint(cache.fingerprint, origin_of(run).fingerprint, str(cache.folder))
     train, select = load_features(cache, run.settings["select_on"])
     if not ((folder / WEIGHTS).exists() and run.complete):
-        total = sum(stage.epochs for stage in plan_stages(run))
-        with naming_the_room("to load the encoders", "use --device cpu, or another machine"):
-            tuning = prepare(config, run, cache, train, select)
-        wait_for_all()  # until each has looked for the folder of the run
-        run = fit_tuning(
-            folder,
-            run,
-            tuning,
-            lambda done: on_progress(Progress(done=done, total=total)),
-            LogSettings(every=config.log_every, tensorboard=config.tensorboard),
-        )
+        with folder_lock(folder) if is_first() else nullcontext():
+            run = _fit(config, on_progress, folder, run, cache, train, select)
     stages = list(run.history.values())
     return FinetuneReport(
         folder=folder,
@@ -119,12 +115,38 @@ def _finetune(config: FinetuneConfig, on_progress: OnProgress) -> FinetuneReport
     )
 
 
+def _fit(
+    config: FinetuneConfig,
+    on_progress: OnProgress,
+    folder: Path,
+    run: Run,
+    cache: FeatureCache,
+    train: SplitFeatures,
+    select: SplitFeatures,
+) -> Run:
+    total = sum(stage.epochs for stage in plan_stages(run))
+    with naming_the_room("to load the encoders", "use --device cpu, or another machine"):
+        tuning = prepare(config, run, cache, train, select)
+    wait_for_all()  # until each has looked for the folder of the run
+    return fit_tuning(
+        folder,
+        run,
+        tuning,
+        lambda done: on_progress(Progress(done=done, total=total)),
+        LogSettings(every=config.log_every, tensorboard=config.tensorboard),
+        save_every=config.save_every,
+        tell=lambda done, part, note: on_progress(
+            Progress(done, part=part, total=total, note=note)
+        ),
+    )
+
+
 def _choose_run(config: FinetuneConfig) -> tuple[Path, Run]:
     """The fine-tuning to go on with, or the new one that the settings describe."""
     if config.resume is not None:
         folder = find_run(config.work, config.resume)
         run = read_run(folder)
-        origin_of(run)
+        refuse_other_settings(config, _settings_of(run, config), run.name)
         return folder, run
     run = _new_run(config)
     folder = config.work / "runs" / run.name
@@ -137,6 +159,33 @@ def _choose_run(config: FinetuneConfig) -> tuple[Path, Run]:
             f"--name, or remove {folder}"
         )
     return folder, before
+
+
+def _settings_of(run: Run, config: FinetuneConfig) -> dict[str, Any]:
+    """What belongs to a fine-tuning, by the names of its options and the words of a config."""
+    origin = origin_of(run)
+    learns = tuple(origin.unfreeze or ("none",))
+    words = (*(("all",) if learns == ENCODERS else learns), *origin.limits)
+    same = read_unfreeze(config.unfreeze) == read_unfreeze(words)
+    of_run = ("epochs", "audio_epochs", "batch_size", "lr", "weight_decay", "select_on")
+    of_origin = (
+        "e2e",
+        "lora",
+        "batchnorm",
+        "save",
+        "lr_clip",
+        "lr_audio",
+        "lr_lora",
+        "layer_decay",
+    )
+    return {
+        **{name: run.settings[name] for name in of_run},
+        **{name: getattr(origin, name) for name in of_origin},
+        "unfreeze": config.unfreeze if same else words,
+        "augment": tuple(origin.augment) or None,
+        "precision": run.settings["precision"],
+        "seed": run.seed,
+    }
 
 
 def _new_run(config: FinetuneConfig) -> Run:

@@ -11,6 +11,7 @@ from vidret.data.fingerprint import require_fingerprint
 from vidret.extract.encoders import pick_device
 from vidret.pipelines.config.fitting import FIT_SETTINGS, TrainConfig
 from vidret.pipelines.display.progress import OnProgress, Progress
+from vidret.pipelines.training.continuing import refuse_other_settings
 from vidret.pipelines.training.fitting import (
     best_epoch,
     fit_run,
@@ -98,6 +99,9 @@ def run_train(config: TrainConfig, *, on_progress: OnProgress) -> TrainReport:
         data,
         on_epoch=lambda done: on_progress(Progress(done=done, total=total)),
         log_settings=LogSettings(every=config.log_every, tensorboard=config.tensorboard),
+        tell=lambda done, part, note: on_progress(
+            Progress(done, part=part, total=total, note=note)
+        ),
     )
     return TrainReport(
         folder=folder,
@@ -139,15 +143,9 @@ def _choose_run(config: TrainConfig) -> tuple[Path, Run]:
 
 
 def _refuse_other_settings(config: TrainConfig, run: Run) -> None:
-    """A run that continues keeps its settings; others given beside it would be lost in silence."""
-    usual, its_own = TrainConfig(), run.settings | {"head": run.head, "seed": run.seed}
-    for name in (*FIT_SETTINGS, "head", "seed"):
-        given, its = getattr(config, name), its_own[name]
-        if given not in (its, getattr(usual, name)):
-            raise ConfigError(
-                f"{name} is {given}, and run {run.name} has {its}: leave it out to continue, or "
-                "leave out --resume for a new run"
-            )
+    """A run that continues keeps its settings and its cache."""
+    its_own = {name: run.settings[name] for name in FIT_SETTINGS}
+    refuse_other_settings(config, its_own | {"head": run.head, "seed": run.seed}, run.name)
     if config.cache is not None and config.cache.absolute().name != run.cache.name:
         raise ConfigError(
             f"cache is {config.cache}, and run {run.name} learns from {run.cache.name}: leave it "

@@ -35,6 +35,7 @@ class Row:
         head: its name.
         scores: of each seed.
         seeds: those that were fitted.
+        runs: the names of their runs.
         changes: what differs from the settings that all rows share.
         ignored: settings that vary in the table and play no part here.
         against_base: the distance from the base row by direction and metric; empty for itself.
@@ -43,6 +44,7 @@ class Row:
     head: str
     scores: tuple[Scores, ...]
     seeds: tuple[int, ...] = ()
+    runs: tuple[str, ...] = ()
     changes: Changes = ()
     ignored: tuple[str, ...] = ()
     against_base: Mapping[str, Mapping[str, Comparison]] = field(default_factory=dict)
@@ -101,6 +103,7 @@ class AblateReport:
                         for way, its in row.against_base.items()
                     },
                     "fitted_seeds": list(row.seeds),
+                    "runs": list(row.runs),
                     "seeds": [asdict(scores) for scores in row.scores],
                 }
                 for row in self.rows

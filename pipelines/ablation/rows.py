@@ -1,6 +1,7 @@
 """The rows of a table: heads times variations, each made once however many settings it ignores."""
 
 import logging
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -111,7 +112,8 @@ def base_of(config: AblateConfig, rows: list[Kind]) -> Kind:
     """
     if config.base is None:
         return rows[0]
-    found = [row for row in rows if config.base in (row.label, row.head)]
+    asked = re.sub(r" *= *", "=", config.base)  # tables show labels with spaces around it
+    found = [row for row in rows if asked in (row.label, row.head)]
     if found:
         return found[0]
     names = list(dict.fromkeys(name for row in rows for name in (row.head, row.label)))

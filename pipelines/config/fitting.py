@@ -274,6 +274,9 @@ class FinetuneConfig(ReportConfig):
         default=False, help="Write for TensorBoard, too, beside the run's log.jsonl."
     )
     log_every: int = setting(50, help="Steps between two lines of the log.")
+    save_every: float = setting(
+        10.0, help="Minutes between two saves amid an epoch; 0 saves after epochs alone."
+    )
     device: str = setting("auto", help="Where to train.", metavar=DEVICES, shared=True)
     resume: str | None = setting(None, help="Name of a fine-tuning to continue.")
     name: str | None = setting(None, help="Name of the new run; unset makes one.")
@@ -294,6 +297,7 @@ class FinetuneConfig(ReportConfig):
         require(self.pixel_memory >= 0, f"pixel_memory is {self.pixel_memory}: give 0 or more")
         require(self.chunk >= 0, f"chunk is {self.chunk}: give 0 or more")
         require(self.log_every >= 1, f"log_every is {self.log_every}: give 1 or more")
+        require(self.save_every >= 0, f"save_every is {self.save_every}: give 0 or more")
         require(
             self.resume is None or (self.name is None and self.init is None),
             f"resume is {self.resume}: a run that continues keeps its name and its start, "
@@ -358,6 +362,10 @@ class AblateConfig(FitConfig):
         require(
             self.resamples >= FEWEST_RESAMPLES,
             f"resamples is {self.resamples}: give {FEWEST_RESAMPLES} or more",
+        )
+        require(
+            not self.json or self.format in ("table", "json"),
+            f"json and format {self.format} are two forms of one table: leave one of them out",
         )
         for path in self.out or ():
             check_suffix("out", path, TABLE_SUFFIXES)

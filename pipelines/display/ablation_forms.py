@@ -24,7 +24,7 @@ from vidret.pipelines.display.tables import mean_std
 LOWER = ("MdR", LOWER_IS_BETTER)
 CSV_COLUMNS = (
     *("dataset", "split", "protocol", "videos", "captions", "select_on", "chance"),
-    *("head", "row", "direction", "metric", "mean", "std", "seeds", "values"),
+    *("head", "row", "direction", "metric", "mean", "std", "seeds", "runs", "values"),
     *("base", "difference", "low", "high", "favour", "seeds_ahead"),
 )
 TEX = {
@@ -79,8 +79,9 @@ def latex_text(report: AblateReport) -> str:
         more = caption_of(report) if way == "t2v" else "More beside the other direction."
         caption = f"{name}: {protocol_line(report)}. {more}"
         lines += [
-            r"\begin{table}",
+            r"\begin{table*}",  # beside a column of text there is no room for so many numbers
             r"  \centering",
+            r"  \footnotesize",
             rf"  \caption{{{_escape_latex(caption[:1].upper() + caption[1:])}}}",
             rf"  \label{{tab:ablation-{way}}}",
             rf"  \begin{{tabular}}{{l{'r' * len(columns)}}}",
@@ -90,7 +91,7 @@ def latex_text(report: AblateReport) -> str:
             *_latex_rows(report, way),
             r"    \bottomrule",
             r"  \end{tabular}",
-            r"\end{table}",
+            r"\end{table*}",
         ]
     return "\n".join([*lines, ""])
 
@@ -208,6 +209,7 @@ def _csv_rows(row: Row) -> Iterator[dict[str, Any]]:
                 "mean": spread["mean"],
                 "std": "" if spread["std"] is None else spread["std"],
                 "seeds": " ".join(map(str, row.seeds)),
+                "runs": " ".join(row.runs),
                 "values": " ".join(map(str, row.values(way, metric))),
             }
             if metric in compared:

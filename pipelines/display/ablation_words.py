@@ -24,7 +24,7 @@ def protocol_line(report: AblateReport) -> str:
 
 def caption_of(report: AblateReport) -> str:
     """What the numbers must say about themselves, and what they do not tell."""
-    seeds = len(report.seeds)
+    seeds = max(len(row.scores) for row in report.rows)
     sentences = [
         f"Mean ± standard deviation over {seeds} seeds."
         if seeds > 1
@@ -37,7 +37,7 @@ def caption_of(report: AblateReport) -> str:
         sentences.append("Oracle: epochs were picked on the split that is reported.")
     if any(row.ignored for row in report.rows):
         sentences.append("A row with (any NAME) does not depend on that setting: it is made once.")
-    fewer = [row for row in report.rows if len(row.scores) < seeds]
+    fewer = [row for row in report.rows if len(row.scores) < len(report.seeds)]
     sentences += [f"{row.label}: {_seeds_of(row)} alone, the others failed." for row in fewer]
     return " ".join(sentences)
 

@@ -22,6 +22,7 @@ class Progress:
     skipped: int = 0
     total: int = 0
     note: str = ""
+    part: float = 0.0  # of the next item, where it takes long
 
     @property
     def finished(self) -> int:
@@ -52,9 +53,9 @@ class Speed:
     """Items a second over the last half minute, so that a slow start does not spoil the ETA."""
 
     window: float = WINDOW_SECONDS
-    _marks: deque[tuple[float, int]] = field(default_factory=deque)
+    _marks: deque[tuple[float, float]] = field(default_factory=deque)
 
-    def mark(self, now: float, worked: int) -> None:
+    def mark(self, now: float, worked: float) -> None:
         """Note how many items were worked off by now; fewer than before means a new start."""
         if self._marks and worked < self._marks[-1][1]:
             self._marks.clear()
@@ -74,7 +75,7 @@ class Speed:
         """Seconds that the rest will take at this speed, or None while nobody can tell."""
         if not self.per_second or not progress.total:
             return None
-        return (progress.total - progress.finished) / self.per_second
+        return (progress.total - progress.finished - progress.part) / self.per_second
 
 
 @contextmanager
@@ -104,7 +105,7 @@ def progress_display(
     def on_progress(progress: Progress) -> None:
         nonlocal latest
         latest = progress
-        speed.mark(clock(), progress.worked)
+        speed.mark(clock(), progress.worked + progress.part)
         screen.show(progress, speed)
 
     try:
@@ -118,11 +119,19 @@ def progress_line(title: str, unit: str, progress: Progress, speed: Speed) -> st
     parts = [f"{title} ", f"{progress.finished:,}/{progress.total:,} {unit}"]
     parts += [f"{progress.failed:,} failed"] if progress.failed else []
     parts += [f"{progress.skipped:,} skipped"] if progress.skipped else []
-    parts += [f"{speed.per_second:.1f} {unit}/s"] if speed.per_second else []
+    parts += [_pace(speed.per_second, unit)] if speed.per_second else []
     left = speed.seconds_left(progress)
     parts += [f"ETA {clock_text(left)}"] if left else []
     parts += [progress.note] if progress.note else []
     return "  ".join(parts).replace("   ", "  ")
+
+
+def _pace(per_second: float, unit: str) -> str:
+    """Items a second, or what one takes where that is longer."""
+    one = unit.removesuffix("s")
+    return (
+        f"{per_second:.1f} {unit}/s" if per_second >= 0.1 else f"{clock_text(1 / per_second)}/{one}"
+    )
 
 
 def clock_text(seconds: float) -> str:
@@ -214,7 +223,7 @@ class _Live:
         self.bars.update(
             self.task,
             total=progress.total or None,
-            completed=progress.finished,
+            completed=progress.finished + progress.part,
             facts=progress_line("", self.unit, progress, speed).strip(),
         )
 

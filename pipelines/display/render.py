@@ -355,6 +355,8 @@ def setting_caption(setting: Setting, *, seeds: int) -> str:
         f"Epochs picked on {setting.select_on}{oracle}.",
         *found_sentences(setting),
     ]
+    if setting.split == "train":
+        sentences.insert(0, "Heads learn from this split: it does not tell how they find others.")
     if seeds > 1:
         sentences.insert(0, f"Mean ± standard deviation over {seeds} seeds.")
     return " ".join(sentences)

@@ -56,7 +56,12 @@ OPEN = {
     "dropout": "dropout behind the feed-forward",
     "hidden": "width of the feed-forward",
     "activation": "activation of the feed-forward",
+    "start": "weights of the heads at the start",
     "lr": "learning rate of the heads",
+    "schedule": "schedule of the learning rate",
+    "warm_up": "share of steps to warm up",
+    "weight_decay": "weight decay",
+    "decay_to": "what weight decay pulls to",
     "temperature": "temperature of the loss",
     "select_on": "split that picks the epoch",
     "same_video": "other captions of a video in a batch",
@@ -78,7 +83,9 @@ PRINTED: dict[str, tuple[str, Any]] = {
 }
 OF_WORDS = ("word_weight_scale", "word_set", "feed_forward")
 OF_SOUND = ("audio_weight", "missing_audio")
-OF_LEARNED_HEADS = ("dropout", "hidden", "activation", "norms", "projection_bias", "feed_forward")
+OF_LEARNED_HEADS = (
+    *("dropout", "hidden", "activation", "start", "norms", "projection_bias", "feed_forward"),
+)
 
 
 def find_deviations(subject: Subject) -> tuple[Deviation, ...]:

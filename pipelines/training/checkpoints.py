@@ -1,6 +1,7 @@
 """The files of a run that hold weights: read whole, and held against what they are for."""
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -133,13 +134,12 @@ def state_of_stage(
     return state
 
 
-def epochs_done(state: dict[str, Any]) -> dict[str, int]:
-    """The last epoch of each stage that is saved."""
-    finished = {
-        stage: max((int(one["epoch"]) for one in epochs), default=0)
-        for stage, epochs in state["finished"].items()
-    }
-    return finished if state["stage"] is None else finished | {state["stage"]: state["epoch"]}
+def steps_done(state: dict[str, Any]) -> dict[str, float]:
+    """The last step of each stage that is saved; of one that has ended, every step."""
+    finished = dict.fromkeys(state["finished"], inf)
+    if state["stage"] is None:
+        return finished
+    return finished | {state["stage"]: state["schedule"]["last_epoch"]}  # torch's name for a step
 
 
 def _times(shape: Shape) -> str:

@@ -22,10 +22,10 @@ from vidret.pipelines.config.declaring import require
 from vidret.pipelines.config.fitting import FIT_SETTINGS, FitConfig
 from vidret.pipelines.training.checkpoints import (
     STATE,
-    epochs_done,
     load_state,
     save_state,
     state_of_stage,
+    steps_done,
 )
 from vidret.pipelines.training.journal import EPOCH, USUAL_LOG, Journal, LogSettings, read_log
 from vidret.pipelines.training.learners import head_learner, projecting_learner
@@ -59,6 +59,7 @@ from vidret.pipelines.training.runs import (
     write_run,
 )
 from vidret.pipelines.training.splits import Split, dense_frames
+from vidret.pipelines.training.watching import Tell, Watch
 from vidret.pipelines.training.weighing import FROM_VAL, choose_audio_weight
 
 log = logging.getLogger(__name__)
@@ -117,6 +118,7 @@ def fit_run(
     on_epoch: Callable[[int], None] = lambda _: None,
     after: Path | None = None,
     log_settings: LogSettings = USUAL_LOG,
+    tell: Tell | None = None,
 ) -> Run:
     """Fit a run to its end and return it with its numbers.
 
@@ -127,6 +129,7 @@ def fit_run(
         on_epoch: told how many epochs are done.
         after: a finished run of the same head without sound, whose first stage this one shares.
         log_settings: how much goes into the log beside it.
+        tell: told how far an epoch is.
 
     Raises:
         ConfigError: the cache does not hold what the settings ask for.
@@ -135,7 +138,7 @@ def fit_run(
         MissingError: TensorBoard is asked for and not installed, or another process fits the run.
     """
     with folder_lock(folder):
-        return _fit_alone(folder, run, data, on_epoch, after, log_settings)
+        return _fit_alone(folder, run, data, on_epoch, after, log_settings, tell)
 
 
 def _fit_alone(
@@ -145,6 +148,7 @@ def _fit_alone(
     on_epoch: Callable[[int], None],
     after: Path | None,
     log_settings: LogSettings,
+    tell: Tell | None,
 ) -> Run:
     if (folder / WEIGHTS).exists() and (before := read_run(folder)).complete:
         load_weights(folder, before)  # what is damaged is not done
@@ -155,7 +159,7 @@ def _fit_alone(
     retriever = _first_stage_of(after, folder) if after else build_head(run, sound=False)
     state = load_state(folder) or {"stage": None, "finished": {}}
     history: dict[str, Any] = dict(state["finished"])
-    with Journal(folder, log_settings, epochs_done(state)) as journal:
+    with Journal(folder, log_settings, steps_done(state)) as journal:
         for stage in stages_of(run, shares_first_stage=after is not None):
             if stage.name in history:
                 continue
@@ -168,6 +172,7 @@ def _fit_alone(
                 on_epoch=_keeper(folder, stage, history, on_epoch),
                 resume=state_of_stage(state, stage.name, learner.model, folder),
                 journal=journal,
+                watch=None if tell is None else Watch(tell=tell, before=_count_epochs(history)),
             )
             history[stage.name] = fit.history
             if isinstance(learner.model, WithProjections):
@@ -372,11 +377,15 @@ def _finish(folder: Path, run: Run, retriever: Retriever, data: Data) -> Run:
     return run
 
 
+def _count_epochs(finished: Mapping[str, Any]) -> int:
+    return sum(len(epochs) for epochs in finished.values())
+
+
 def _keeper(
     folder: Path, stage: Stage, finished: dict[str, Any], on_epoch: Callable[[int], None]
 ) -> OnEpoch:
     """What saves a run after each epoch of a stage and counts the epochs."""
-    before = sum(len(epochs) for epochs in finished.values())
+    before = _count_epochs(finished)
     already = dict(finished)
 
     def keep(fit: Fit, state: dict[str, Any]) -> None:

@@ -52,11 +52,11 @@ class Journal:
     Args:
         folder: of the run.
         settings: how much is logged.
-        done: the epochs of each stage that are kept; a run that goes on writes the others anew, so
-            their old lines are dropped.
+        done: the last step of each stage that is kept; a run that goes on writes what followed
+            anew, so the old lines of that are dropped.
     """
 
-    def __init__(self, folder: Path, settings: LogSettings, done: dict[str, int]) -> None:
+    def __init__(self, folder: Path, settings: LogSettings, done: dict[str, float]) -> None:
         if settings.tensorboard:
             require_tensorboard()
         kept = [line for line in read_log(folder) if _is_kept(line, done)]
@@ -174,8 +174,8 @@ def require_tensorboard() -> None:
         )
 
 
-def _is_kept(line: Line, done: dict[str, int]) -> bool:
-    return line.get("kind") in (STEP, EPOCH) and line["epoch"] <= done.get(line["stage"], 0)
+def _is_kept(line: Line, done: dict[str, float]) -> bool:
+    return line.get("kind") in (STEP, EPOCH) and line["step"] <= done.get(line["stage"], 0)
 
 
 def _open_board(folder: Path, kept: Sequence[Line]) -> Board:

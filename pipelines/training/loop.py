@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from math import isfinite
 from time import perf_counter
 from typing import Any
@@ -25,6 +26,7 @@ from vidret.pipelines.training.optimizing import (
     limit_gradient,
     rate_schedule,
 )
+from vidret.pipelines.training.watching import Watch
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +117,42 @@ class Fit:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+@dataclass(slots=True, kw_only=True)
+class Amid:
+    """How far an epoch has come.
+
+    Args:
+        batches: that are done.
+        captions: in them.
+        loss: of these, added up.
+        seconds: that they took.
+    """
+
+    batches: int = 0
+    captions: int = 0
+    loss: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Saves:
+    """What hands out the state of a fit amid its epochs.
+
+    Args:
+        every: seconds from one to the next.
+        keep: takes the state.
+    """
+
+    every: float
+    keep: Callable[[dict[str, Any]], None]
+    last: float = field(default_factory=perf_counter)
+
+    @property
+    def due(self) -> bool:
+        """Whether so much time has passed."""
+        return perf_counter() - self.last >= self.every
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
     """What moves the weights of a stage, and the draws of its batches and frames."""
@@ -143,6 +181,8 @@ def fit_learner(
     from_start: bool = False,
     journal: Journal | None = None,
     on_last: Callable[[Fit], object] | None = None,
+    saves: Saves | None = None,
+    watch: Watch | None = None,
 ) -> Fit:
     """Train whatever a stage trains, and leave the weights of its best epoch in the model.
 
@@ -155,26 +195,28 @@ def fit_learner(
         from_start: count the weights as they come as epoch 0, which may stay the best.
         journal: where the log goes.
         on_last: called while the model still holds the weights of the last epoch.
+        saves: what takes the state amid an epoch.
+        watch: what is told how far an epoch is.
 
     Raises:
         DamagedError: a loss or a gradient is not finite; the weights are as before that batch.
     """
-    engine, progress = _start(learner, stage, seed), Fit()
+    engine, progress, amid = _start(learner, stage, seed), Fit(), Amid()
     with torch.random.fork_rng(_own_gpu(learner)):  # dropout draws from the global generator
         torch.manual_seed(seed)
         if resume is not None:
-            progress = _restore(resume, learner, engine)
+            progress, amid = _restore(resume, learner, engine)
         elif from_start:
+            _look_on(watch, progress, 0.0)
             _note(progress, learner, stage, engine)
         while progress.epoch < stage.epochs and not _without_progress(progress, stage):
-            began = perf_counter()
-            loss, captions = _train_epoch(learner, stage, engine, progress.epoch + 1, journal)
-            seconds = perf_counter() - began
+            amid = _train_epoch(learner, stage, engine, progress, amid, journal, saves, watch)
+            _look_on(watch, progress, 1.0)
             progress.epoch += 1
-            _note(progress, learner, stage, engine, loss)
+            _note(progress, learner, stage, engine, amid.loss / max(1, amid.captions))
             if journal is not None:
-                line = _epoch_line(progress, stage, engine, seconds, captions)
-                journal.write(line | _gpu_peak(learner))
+                journal.write(_epoch_line(progress, stage, engine, amid) | _gpu_peak(learner))
+            amid = Amid()
             on_epoch(progress, _state(progress, learner, engine))
     if on_last is not None:
         with _measured_weights(engine):
@@ -200,19 +242,29 @@ def _without_progress(progress: Fit, stage: Stage) -> bool:
 
 
 def _train_epoch(
-    learner: Learner, stage: Stage, engine: Engine, epoch: int, journal: Journal | None
-) -> tuple[float, int]:
-    """Train on every batch of an epoch; return the mean loss and how many captions it saw."""
+    learner: Learner,
+    stage: Stage,
+    engine: Engine,
+    progress: Fit,
+    amid: Amid,
+    journal: Journal | None,
+    saves: Saves | None,
+    watch: Watch | None,
+) -> Amid:
+    """Train on those batches of an epoch that are left; return what all of them came to."""
     learner.retriever.train()  # and nothing else: encoders stay as they were trained to be used
+    epoch = progress.epoch + 1
     _hold_temperature(learner, stage, epoch)
     for gpu in _own_gpu(learner):
         torch.cuda.reset_peak_memory_stats(gpu)
-    total, captions, window, mark = 0.0, 0, Window(), perf_counter()
+    window, before, mark = Window(), amid.seconds, perf_counter()
+    began, at_start = mark, engine.draws.get_state()
     gather = learner.begin_epoch(engine.draws)
     batches = draw_batches(
         learner.owners, size=stage.batch_size, pairs=stage.pairs, generator=engine.draws
     )
-    for number, rows in enumerate(batches, 1):
+    total = count_batches(learner.owners, size=stage.batch_size, pairs=stage.pairs)
+    for rows in islice(batches, amid.batches, None):
         batch = gather(rows)
         gathered = perf_counter()
         loss, norm = _gradients(learner, stage, engine, batch)
@@ -226,11 +278,28 @@ def _train_epoch(
             frames = learner.num_frames[learner.owners[rows].unique()]
             window.add_frames(len(frames), int(frames.sum()))
         mark = stepped
-        if journal is not None and number % journal.every == 0:
+        amid = Amid(
+            batches=amid.batches + 1,
+            captions=amid.captions + len(rows),
+            loss=amid.loss + loss * len(rows),
+            seconds=before + stepped - began,
+        )
+        if journal is not None and amid.batches % journal.every == 0:
             journal.write(_step_line(learner, stage, engine, epoch, window))
             window = Window()
-        total, captions = total + loss * len(rows), captions + len(rows)
-    return total / max(1, captions), captions
+        if watch is not None:
+            watch.step(progress.epoch, amid.batches, total, amid.loss / amid.captions)
+        if saves is not None and saves.due:
+            state = _state(progress, learner, engine)
+            # Batches are drawn anew from where the epoch began, and those done are left out.
+            saves.keep(state | {"draws": at_start, "amid": asdict(amid)})
+            saves.last = mark = perf_counter()
+    return amid
+
+
+def _look_on(watch: Watch | None, progress: Fit, part: float) -> None:
+    if watch is not None:
+        watch.measuring(progress.epoch, part)
 
 
 def _hold_temperature(learner: Learner, stage: Stage, epoch: int) -> None:
@@ -285,17 +354,15 @@ def _step_line(
     }
 
 
-def _epoch_line(
-    progress: Fit, stage: Stage, engine: Engine, seconds: float, captions: int
-) -> dict[str, Any]:
+def _epoch_line(progress: Fit, stage: Stage, engine: Engine, amid: Amid) -> dict[str, Any]:
     """The numbers of an epoch, and what it took without its measurement."""
     return {
         "kind": EPOCH,
         "stage": stage.name,
         "step": engine.step,
         **progress.history[-1],
-        "seconds": round(seconds, 3),
-        "captions_per_second": round(captions / max(seconds, 1e-9), 1),
+        "seconds": round(amid.seconds, 3),
+        "captions_per_second": round(amid.captions / max(amid.seconds, 1e-9), 1),
     }
 
 
@@ -348,7 +415,7 @@ def _state(progress: Fit, learner: Learner, engine: Engine) -> dict[str, Any]:
     }
 
 
-def _restore(state: dict[str, Any], learner: Learner, engine: Engine) -> Fit:
+def _restore(state: dict[str, Any], learner: Learner, engine: Engine) -> tuple[Fit, Amid]:
     learner.model.load_state_dict(state["weights"])
     engine.optimizer.load_state_dict(state["optimizer"])
     engine.schedule.load_state_dict(state["schedule"])
@@ -359,13 +426,14 @@ def _restore(state: dict[str, Any], learner: Learner, engine: Engine) -> Fit:
         torch.cuda.set_rng_state(saved, gpu)
     if engine.averages is not None:
         engine.averages.load(state["averages"])
-    return Fit(
+    progress = Fit(
         epoch=state["epoch"],
         best=state["best"],
         best_epoch=state["best_epoch"],
         best_weights=state["best_weights"],
         history=state["history"],
     )
+    return progress, Amid(**state.get("amid", {}))
 
 
 def _copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ RENAMED = {  # in format 1
     "video_head.second.": "video_head.feed_forward.second.",
 }
 LAST = "last-"  # how the folder begins that a run keeps the weights of a stage's last epoch in
+LISTED = 10  # runs in a message
 SOUND = "+cmfi"  # how the name of a head with sound ends
 
 
@@ -235,7 +238,11 @@ def newest_run(work: Path, *, fine_tuned: bool = True) -> Path:
     weights = (path for path in found if not path.parent.name.startswith(LAST))
     newest_first = sorted(weights, key=lambda path: (-path.stat().st_mtime_ns, str(path)))
     for folder in (path.parent for path in newest_first):
-        run = read_run(folder)
+        try:
+            run = read_run(folder)
+        except (DamagedError, MismatchError) as error:
+            log.warning("Leaving out run %s: %s", folder.name, error)
+            continue
         if run.origin is not None and not fine_tuned:
             continue
         if run.has_own_encoders and cache_of_run(work, run) == trained_on(work, run):
@@ -264,9 +271,18 @@ def find_run(work: Path, name: str | None) -> Path:
     folder = work / "runs" / name
     if not (folder / RUN).exists():
         known = sorted(path.parent.name for path in (work / "runs").glob(f"*/{RUN}"))
-        listed = f"there are {', '.join(known[:10])}" if known else "there are none yet"
-        raise MissingError(f"no run {name!r} in {work / 'runs'}: {listed}")
+        raise MissingError(f"no run {name!r} in {work / 'runs'}: {_listed(name, known)}")
     return folder
+
+
+def _listed(name: str, known: Sequence[str]) -> str:
+    """The runs that there are, as far as a line holds them, those that sound alike first."""
+    if not known:
+        return "there are none yet"
+    close = get_close_matches(name, known, n=3)
+    first = [*close, *(one for one in known if one not in close)][:LISTED]
+    more = f" and {len(known) - LISTED:,} more" if len(known) > LISTED else ""
+    return f"there are {', '.join(first)}{more}"
 
 
 def trained_on(work: Path, run: Run) -> Path:

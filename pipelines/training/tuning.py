@@ -12,10 +12,10 @@ from vidret.extract.weights.files import hash_file
 from vidret.heads.retriever import Retriever
 from vidret.pipelines.training.checkpoints import (
     STATE,
-    epochs_done,
     load_state,
     save_state,
     state_of_stage,
+    steps_done,
     sweep,
 )
 from vidret.pipelines.training.encoder_learning import (
@@ -34,6 +34,7 @@ from vidret.pipelines.training.loop import (
     Fit,
     Learner,
     OnEpoch,
+    Saves,
     Stage,
     fit_learner,
 )
@@ -56,8 +57,10 @@ from vidret.pipelines.training.runs import (
     write_run,
 )
 from vidret.pipelines.training.unfreezing import VISUAL, unfreeze
+from vidret.pipelines.training.watching import Tell, Watch
 from vidret.pipelines.training.weighing import FROM_VAL, choose_audio_weight
 
+SAVE_EVERY = 10.0  # minutes
 WEIGHTS_OF = {VIDEO_TEXT: CLIP_WEIGHTS, AUDIO: SOUND_WEIGHTS}
 
 
@@ -109,10 +112,21 @@ def fit_tuning(
     tuning: Tuning,
     on_epoch: Callable[[int], None],
     log_settings: LogSettings = USUAL_LOG,
+    save_every: float = SAVE_EVERY,
+    tell: Tell | None = None,
 ) -> Run:
     """Train every stage that is left, and write what came out.
 
     Where several processes fit together all compute, and the first writes.
+
+    Args:
+        folder: of the run.
+        run: what to fit.
+        tuning: what it is fitted with.
+        on_epoch: told how many epochs are done.
+        log_settings: how much goes into the log beside it.
+        save_every: minutes between two saves amid an epoch; 0 saves after epochs alone.
+        tell: told how far an epoch is.
     """
     run = replace(run, fingerprint=origin_of(run).fingerprint, history={}, complete=False)
 
@@ -124,7 +138,7 @@ def fit_tuning(
     state = load_state(folder) or {"stage": None, "finished": {}}
     history: dict[str, Any] = dict(state["finished"])
     stages = plan_stages(run)
-    with _open_journal(folder, log_settings, epochs_done(state)) as journal:
+    with _open_journal(folder, log_settings, steps_done(state)) as journal:
         for stage in stages:
             learner = make_learner(run, stage, tuning)
             encoder = tuning.learning.get(stage.name)
@@ -142,6 +156,8 @@ def fit_tuning(
                         from_start=True,
                         journal=journal,
                         on_last=_last_keeper(folder, run, stage, tuning, history),
+                        saves=_saves(folder, stage, history, save_every),
+                        watch=_watch(tell, history),
                     )
                 history[stage.name] = fit.history
                 _write(path, encoder, fit.history, save=origin_of(run).save)
@@ -152,7 +168,7 @@ def fit_tuning(
 
 
 def _open_journal(
-    folder: Path, settings: LogSettings, done: dict[str, int]
+    folder: Path, settings: LogSettings, done: dict[str, float]
 ) -> AbstractContextManager[Journal | None]:
     return Journal(folder, settings, done) if is_first() else nullcontext()
 
@@ -196,15 +212,39 @@ def _keeper(
     folder: Path, stage: Stage, finished: dict[str, Any], on_epoch: Callable[[int], None]
 ) -> OnEpoch:
     """What saves a run after each epoch of a stage and counts the epochs."""
-    before = sum(len(epochs) - 1 for epochs in finished.values())  # the start is no epoch
-    already = dict(finished)
+    before = _count_epochs(finished)
+    save = _saver(folder, stage, finished)
 
     def keep(fit: Fit, state: dict[str, Any]) -> None:
         if is_first():
-            save_state(folder, {"stage": stage.name, "finished": already, **state})
+            save(state)
             on_epoch(before + fit.epoch)
 
     return keep
+
+
+def _count_epochs(finished: dict[str, Any]) -> int:
+    return sum(len(epochs) - 1 for epochs in finished.values())  # the start is no epoch
+
+
+def _watch(tell: Tell | None, finished: dict[str, Any]) -> Watch | None:
+    if tell is None or not is_first():
+        return None
+    return Watch(tell=tell, before=_count_epochs(finished))
+
+
+def _saves(folder: Path, stage: Stage, finished: dict[str, Any], minutes: float) -> Saves | None:
+    """What saves a run amid the epochs of a stage, by the clock of the process that writes."""
+    if not (minutes and is_first()):
+        return None
+    return Saves(every=minutes * 60, keep=_saver(folder, stage, finished))
+
+
+def _saver(
+    folder: Path, stage: Stage, finished: dict[str, Any]
+) -> Callable[[dict[str, Any]], None]:
+    already = dict(finished)
+    return lambda state: save_state(folder, {"stage": stage.name, "finished": already, **state})
 
 
 def _last_keeper(

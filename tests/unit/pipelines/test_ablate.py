@@ -66,6 +66,12 @@ def test_the_rows_of_the_paper_have_its_names():
     assert labels.keys() >= {*TABLE_1}
 
 
+def test_each_number_names_the_run_that_it_is_of(table):
+    work, report = table
+    for row, told in zip(report.rows, report.as_json()["rows"], strict=True):
+        assert told["runs"] == [run_of(work, row.head, seed).name for seed in row.seeds]
+
+
 def test_mean_and_spread_are_those_of_a_computation_by_hand(table):
     _, report = table
     told = json.loads(json.dumps(report.as_json()))

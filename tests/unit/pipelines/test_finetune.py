@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 
 from vidret.data.cache import FeatureCache
 from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
+from vidret.data.storage.locks import folder_lock
 from vidret.extract.clip import load_clip
 from vidret.extract.panns import load_sound
 from vidret.extract.weights.files import hash_file
@@ -34,8 +35,9 @@ from vidret.pipelines.evaluate import run_evaluate
 from vidret.pipelines.extraction.again import dataset_options
 from vidret.pipelines.finetune import run_finetune
 from vidret.pipelines.train_heads import run_train
+from vidret.pipelines.training import tuning
 from vidret.pipelines.training.checkpoints import STATE
-from vidret.pipelines.training.journal import LOG
+from vidret.pipelines.training.journal import LOG, read_log
 from vidret.pipelines.training.learners import fit_stage
 from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT, fit_learner
 from vidret.pipelines.training.preparing import _load_encoders, prepare
@@ -279,6 +281,61 @@ def test_one_that_was_stopped_goes_on_by_its_name(work):
         load_weights(work / "runs" / "mine", read_run(work / "runs" / "mine"))
     config = FinetuneConfig(work=work, resume="mine", device="cpu")
     assert run_finetune(config, on_progress=quiet).run.complete
+
+
+def test_one_that_goes_on_keeps_its_settings_and_refuses_others(work):
+    with pytest.raises(KeyboardInterrupt):
+        finetune(work, unfreeze=("text", "last:1"), name="mine", on_progress=stop_after(1))
+    before = (work / "runs" / "mine" / RUN).read_bytes()
+    others = {
+        "lr is 0.5, and run mine has 0.001": {"lr": 0.5},
+        "lr_clip is 0.5, and run mine has 0.0001": {"lr_clip": 0.5},
+        "epochs is 9, and run mine has 1": {"epochs": 9},
+        "seed is 7, and run mine has 0": {"seed": 7},
+        "augment is flip, and run mine has none": {"e2e": True, "augment": ("flip",)},
+        "unfreeze is text, and run mine has text,last:1": {"e2e": True, "unfreeze": ("text",)},
+        "precision is bfloat16, and run mine has float32": {"precision": "bfloat16"},
+    }
+    for told, settings in others.items():
+        config = FinetuneConfig(work=work, resume="mine", device="cpu", **settings)
+        with pytest.raises(ConfigError, match=f"^{told}: leave it out to continue"):
+            run_finetune(config, on_progress=quiet)
+    assert (work / "runs" / "mine" / RUN).read_bytes() == before
+    same = {"e2e": True, "lr": 1e-3, "unfreeze": ("last:1", "text"), "chunk": 4, "save_every": 0}
+    config = FinetuneConfig(work=work, resume="mine", device="cpu", **same)
+    assert run_finetune(config, on_progress=quiet).run.complete
+
+
+def test_a_run_that_another_process_fits_is_left_alone(work):
+    folder = work / "runs" / "mine"
+    with folder_lock(folder), pytest.raises(MissingError, match="is being written by process"):
+        finetune(work, e2e=False, name="mine")
+    assert finetune(work, e2e=False, name="mine").run.complete
+
+
+@pytest.mark.parametrize("changes", [{}, {"lora": 2, "augment": ("crop", "flip")}])
+def test_one_that_was_stopped_amid_an_epoch_goes_on_to_the_same_bits(work, monkeypatch, changes):
+    whole = finetune(work, name="whole", audio_epochs=0, **changes)
+    stops, save = [], tuning.save_state
+
+    def save_and_stop(folder, state):
+        save(folder, state)
+        stops.append(state.get("amid"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuning, "save_state", save_and_stop)
+    changes |= {"save_every": 1e-9, "name": "mine", "audio_epochs": 0}
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            finetune(work, **changes)
+    monkeypatch.undo()
+    assert [amid["batches"] for amid in stops] == [1, 2, 3]
+    resumed = finetune(work, **changes)
+    assert files(resumed.folder) == files(whole.folder)
+    assert resumed.run.history == whole.run.history
+    assert [line["step"] for line in read_log(resumed.folder)] == [
+        line["step"] for line in read_log(whole.folder)
+    ]
 
 
 def test_the_same_command_again_reports_and_trains_nothing(work):

@@ -144,7 +144,7 @@ def test_the_base_is_the_first_row_unless_named_by_head_or_label(cache):
     config = AblateConfig(heads=("s-f", "w-f"), vary=("epochs=1,2",))
     rows = kinds_of_rows(config, cache)
     assert base_of(config, rows) is rows[0]
-    for name, place in {"w-f": 2, "w-f, epochs=2": 3}.items():
+    for name, place in {"w-f": 2, "w-f, epochs=2": 3, "w-f, epochs = 2": 3}.items():
         named = AblateConfig(heads=config.heads, vary=config.vary, base=name)
         assert base_of(named, rows) is rows[place]
 

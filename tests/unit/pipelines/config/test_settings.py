@@ -193,6 +193,7 @@ def test_help_names_the_number_of_clips_drawn_by_default():
         ({"plot": (Path("a.gif"),)}, "plot is a.gif: end its name in .svg, .png or .pdf"),
         ({"vary": ()}, "vary is empty"),
         ({"format": "html"}, "format is 'html'"),
+        ({"format": "csv", "json": True}, "json and format csv are two forms of one table"),
     ],
 )
 def test_what_a_table_cannot_do_is_refused(settings, message):

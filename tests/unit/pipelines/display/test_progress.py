@@ -49,6 +49,14 @@ def test_the_rest_takes_what_the_speed_says():
     assert speed.seconds_left(Progress(done=2, skipped=5, total=10)) == pytest.approx(3 / 0.5)
 
 
+def test_what_is_done_of_an_item_counts_too():
+    clock, stream = Clock(), StringIO()
+    with progress_display("train", unit="epochs", stream=stream, clock=clock) as on_progress:
+        clock.now += 100.0
+        on_progress(Progress(part=0.25, total=2, note="step 5 of 20"))
+    assert stream.getvalue() == "train  0/2 epochs  0:06:40/epoch  ETA 0:11:40  step 5 of 20\n"
+
+
 def test_a_second_phase_that_counts_from_nothing_has_a_speed_of_its_own():
     speed = Speed()
     for now, worked in ((0.0, 0), (1.0, 60), (2.0, 0), (4.0, 6)):

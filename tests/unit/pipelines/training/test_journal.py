@@ -1,5 +1,6 @@
 import json
 import sys
+from math import inf
 
 import pytest
 from making.planted import write_planted_cache
@@ -7,6 +8,7 @@ from making.planted import write_planted_cache
 from vidret.data.errors import MissingError
 from vidret.pipelines.config.fitting import TrainConfig
 from vidret.pipelines.train_heads import run_train
+from vidret.pipelines.training.checkpoints import steps_done
 from vidret.pipelines.training.journal import (
     BOARD,
     LOG,
@@ -99,11 +101,31 @@ def test_the_pace_and_the_share_outside_are_those_of_the_window():
     }
 
 
+def test_a_log_is_kept_up_to_the_step_that_was_saved(tmp_path):
+    told = [
+        {"kind": "step", "stage": "video-text", "epoch": 1, "step": 2},
+        {"kind": "epoch", "stage": "video-text", "epoch": 1, "step": 3},
+        {"kind": "step", "stage": "video-text", "epoch": 2, "step": 4},
+        {"kind": "step", "stage": "video-text", "epoch": 2, "step": 6},
+        {"kind": "step", "stage": "audio", "epoch": 1, "step": 2},
+    ]
+    with Journal(tmp_path, LogSettings(), {}) as journal:
+        for line in told:
+            journal.write(line)
+    state = {"stage": "video-text", "finished": {}, "schedule": {"last_epoch": 4}}
+    with Journal(tmp_path, LogSettings(), steps_done(state)):
+        assert read_log(tmp_path) == told[:3]
+    state = {"stage": "audio", "finished": {"video-text": []}, "schedule": {"last_epoch": 1}}
+    assert steps_done(state)["video-text"] == inf
+    with Journal(tmp_path, LogSettings(), steps_done(state)):
+        assert read_log(tmp_path) == told[:3]
+
+
 def test_a_batch_that_cannot_be_learned_from_is_in_the_log_with_every_caption(tmp_path):
     with Journal(tmp_path, LogSettings(), {}) as journal:
         journal.write({"kind": "stopped", "stage": "audio", "loss": "nan", "captions": ["a", "b"]})
     assert read_log(tmp_path)[-1]["captions"] == ["a", "b"]
-    with Journal(tmp_path, LogSettings(), {"audio": 3}):
+    with Journal(tmp_path, LogSettings(), {"audio": 99}):
         assert read_log(tmp_path) == []
 
 

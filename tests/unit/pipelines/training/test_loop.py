@@ -13,8 +13,9 @@ from vidret.heads.catalog import build_retriever
 from vidret.heads.metrics import summarize, text_to_video_ranks
 from vidret.heads.options import HeadOptions
 from vidret.heads.scoring import score_in_blocks
-from vidret.pipelines.training.learners import fit_stage, measure
-from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT, Stage
+from vidret.pipelines.training.drawing import ALL, DISTINCT, ONE_EACH, count_batches
+from vidret.pipelines.training.learners import fit_stage, head_learner, measure
+from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT, Saves, Stage, fit_learner
 
 PICTURE = Stage(name=VIDEO_TEXT, epochs=4, batch_size=16, lr=1e-2, weight_decay=0.01)
 SOUND = Stage(name=AUDIO, epochs=4, batch_size=16, lr=1e-2, weight_decay=0.01)
@@ -120,6 +121,31 @@ def test_a_fit_stopped_after_any_epoch_goes_on_to_the_same_bits(stage, stopped_a
     resumed, progress = fit(STAGES[stage], train, val, resume=state)
     assert same_bits(weights(resumed), weights(whole))
     assert progress.history == expected.history
+
+
+@pytest.mark.parametrize("pairs", [ALL, DISTINCT, ONE_EACH])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_fit_stopped_after_any_step_goes_on_to_the_same_bits(stage, pairs, train, val):
+    stage = replace(STAGES[stage], epochs=2, pairs=pairs, ema=0.9)
+    retriever, states = head_for(stage), []
+    saves = Saves(every=0, keep=lambda state: states.append(through_a_file(state)))
+    learner = head_learner(retriever, stage, train, val)
+    expected = fit_learner(learner, stage, seed=0, on_epoch=lambda *_: None, saves=saves)
+    steps = count_batches(learner.owners, size=stage.batch_size, pairs=pairs) * stage.epochs
+    assert [state["schedule"]["last_epoch"] for state in states] == list(range(1, steps + 1))
+    assert [state["epoch"] for state in states] == [0] * (steps // 2) + [1] * (steps // 2)
+    for state in states:
+        resumed, progress = fit(stage, train, val, resume=state)
+        assert same_bits(weights(resumed), weights(retriever))
+        assert progress.history == expected.history
+
+
+def test_a_fit_hands_out_its_state_no_more_often_than_asked(train, val):
+    states = []
+    saves = Saves(every=3600, keep=states.append)
+    learner = head_learner(head(), PICTURE, train, val)
+    fit_learner(learner, PICTURE, seed=0, on_epoch=lambda *_: None, saves=saves)
+    assert states == []
 
 
 def test_a_fit_that_goes_on_trains_only_the_epochs_that_are_left(train, val):

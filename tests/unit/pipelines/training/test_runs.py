@@ -71,6 +71,15 @@ def folder(tmp_path, run):
     return folder
 
 
+def test_many_runs_are_listed_with_those_that_sound_alike_first(tmp_path):
+    for number in range(20):
+        (tmp_path / "runs" / f"run-{number:02}").mkdir(parents=True)
+        (tmp_path / "runs" / f"run-{number:02}" / RUN).touch()
+    with pytest.raises(MissingError, match=r"there are run-19, .*run-00, .* and 10 more$") as told:
+        find_run(tmp_path, "rum-19")
+    assert str(told.value).count("run-") == 10
+
+
 def test_a_run_reads_back_as_it_was_written(folder, run):
     assert read_run(folder) == run
 
@@ -216,6 +225,17 @@ def test_a_run_that_has_not_finished_is_not_the_newest(folder, run, tmp_path):
     write_run(begun, replace(run, complete=False))
     save_state(begun, {"stage": None})
     assert newest_run(tmp_path / "work") == folder
+
+
+def test_a_damaged_run_does_not_stand_before_the_newest_whole_one(folder, run, tmp_path, caplog):
+    for name, written in {"torn": "{", "newer": '{"format": 99}'}.items():
+        other = folder.with_name(name)
+        write_run(other, run)
+        save_weights(other, build_head(run))
+        (other / RUN).write_text(written)
+    assert newest_run(tmp_path / "work") == folder
+    assert "Leaving out run torn: " in caplog.text
+    assert "Leaving out run newer: " in caplog.text
 
 
 def test_no_finished_run_says_how_to_make_one(tmp_path):
