@@ -110,7 +110,6 @@ class FoldedMGFI:
         share = 1 / (self.scale * len(parts))
         self.second = torch.cat([part.second.weight.T for part in self.different]) * share
         self.second_bias = torch.stack([part.second.bias for part in parts]).mean(0)
-        self.first_biases = [part.first_bias() * self.scale for part in self.different]
         self.eps = head.feed_forward.norm.eps
         self.word_scale = head.word_log_scale.exp() * math.sqrt(len(self.second_bias))
         self.products = products or self.second.dtype
@@ -120,9 +119,7 @@ class FoldedMGFI:
             (start, triangle[start:, start : start + self.step].to(self.products).contiguous())
             for start in range(0, triangle.shape[1], self.step)
         ]
-        of_frames = self._maps_of_frames()
-        self.widths = {name: one.shape[1] for name, one in of_frames.items()}
-        self.of_frames = torch.cat(list(of_frames.values()), dim=1).to(self.second.dtype)
+        self.of_frames = self._maps_of_frames()
         self.scratch = Scratch()
 
     def prepare_texts(self, texts: Texts) -> FoldedTexts:
@@ -152,42 +149,47 @@ class FoldedMGFI:
     def prepare_videos(self, videos: Videos) -> FoldedVideos:
         """Do what depends on the videos alone."""
         x_v = self.head.normed(inert_frames(videos), self.head.norm_frames)
-        values = torch.addmm(self.of_frames[-1], x_v.flatten(0, 1), self.of_frames[:-1])
-        pieces = values.view(*x_v.shape[:2], -1).split(list(self.widths.values()), dim=-1)
-        made = dict(zip(self.widths, pieces, strict=True))
+        rows = _with_row_for_b(x_v)
+        made = {name: rows @ one for name, one in self.of_frames.items()}
         frame_bias = _bias_of(videos.frame_mask, x_v)
         real = videos.frame_mask.to(x_v.dtype)
-        u, keys = _with_row(made["u"], self.second_bias), made.get("keys")
-        u_c = made["u"] - made["u"].mean(-1, keepdim=True)
+        u, keys = made["u"], made.get("keys")
+        u_c = u[:, :-1] - u[:, :-1].mean(-1, keepdim=True)
         tables = [
-            _with_row(made[f"hidden {number}"], bias).to(self.products)
-            for number, bias in enumerate(self.first_biases)
+            made[f"hidden {number}"].to(self.products) for number in range(len(self.different))
         ]
-        back = _with_row(made["back"], 2 * self.second_bias @ self.second.T)
         return FoldedVideos(
-            keys=None if keys is None else keys.transpose(0, 1).contiguous(),
+            keys=None if keys is None else keys[:, :-1].transpose(0, 1).contiguous(),
             frame_bias=None if frame_bias is None else frame_bias.T.contiguous(),
             uniform=real / real.sum(-1, keepdim=True),
             u=u,
             u_u=u @ u.mT,
             centred=u_c @ u_c.mT / u.shape[-1],
             hidden=tuple(tables) if len(tables) > 1 else (tables[0],) * self.branches,
-            back=back.mT.contiguous().to(self.products),
+            back=made["back"].mT.contiguous().to(self.products),
         )
 
-    def _maps_of_frames(self) -> dict[str, Float[Tensor, "dim_and_one width"]]:
-        """What makes keys, `U` and the tables of LN of a frame; a bias is the last row of each."""
+    def _maps_of_frames(self) -> dict[str, Float[Tensor, "dim_and_two width"]]:
+        """What makes keys, `U` and the tables of LN of a frame.
+
+        The last two rows of each are what is added to every frame, and what stands in the row of b.
+        """
+        b, second = self.second_bias.double(), self.second.double()
         u = _as_map(self.head.value) @ self.head.out.weight.T.double()
         if self.head.out.bias is not None:
             u[-1] += self.head.out.bias.double()
         u_c = u - u.mean(1, keepdim=True)
-        maps = {"u": u, "back": 2 * u @ self.second.T.double()}
+        maps = {"u": (u, b), "back": (2 * u @ second.T, 2 * second @ b)}
         for number, part in enumerate(self.different):
             first = part.norm.weight.double()[:, None] * part.first.weight.T.double()
-            maps[f"hidden {number}"] = self.scale * u_c @ first
+            bias = part.first_bias().double() * self.scale
+            maps[f"hidden {number}"] = (self.scale * u_c @ first, bias)
         if self.head.key is not None:
-            maps["keys"] = _as_map(self.head.key)
-        return maps
+            maps["keys"] = (_as_map(self.head.key), torch.zeros_like(b))
+        return {
+            name: torch.cat([one, last[None]]).to(self.second.dtype)
+            for name, (one, last) in maps.items()
+        }
 
     def floats_per_pair(self, words: int, frames: int) -> int:
         """How many numbers scoring holds at once for a pair of a text and a video.
@@ -362,11 +364,16 @@ def _as_map(linear: nn.Linear) -> Float[Tensor, "dim_and_one width"]:
     return torch.cat([linear.weight.T, bias[None]]).double()
 
 
-def _with_row(
-    values: Float[Tensor, "video frame width"], row: Float[Tensor, " width"]
-) -> Float[Tensor, "video row width"]:
-    """Every video's rows, and below them the same one."""
-    return torch.cat([values, row.expand(len(values), 1, -1)], dim=1)
+def _with_row_for_b(
+    x_v: Float[Tensor, "video frame dim"],
+) -> Float[Tensor, "video row dim_and_two"]:
+    """Every video's frames and a row for b below them; the last two numbers say which is which."""
+    num_videos, frames, dim = x_v.shape
+    rows = x_v.new_zeros(num_videos, frames + 1, dim + 2)
+    rows[:, :frames, :dim] = x_v
+    rows[:, :frames, dim] = 1
+    rows[:, frames, dim + 1] = 1
+    return rows
 
 
 def _bias_of(mask: Tensor, like: Tensor) -> Float[Tensor, "*shape"] | None:

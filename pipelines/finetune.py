@@ -2,12 +2,12 @@
 
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vidret.data.cache import FeatureCache
 from vidret.data.errors import MismatchError, VidretError
-from vidret.data.features import SplitFeatures
 from vidret.data.fingerprint import require_fingerprint
 from vidret.data.storage.locks import folder_lock
 from vidret.extract.encoders import pick_device
@@ -22,7 +22,7 @@ from vidret.pipelines.training.fitting import best_epoch, load_features, selecti
 from vidret.pipelines.training.halting import naming_the_room
 from vidret.pipelines.training.journal import LogSettings
 from vidret.pipelines.training.planning import origin_of, plan_stages
-from vidret.pipelines.training.preparing import prepare
+from vidret.pipelines.training.preparing import Tuning, prepare
 from vidret.pipelines.training.processes import is_first, joined, wait_for_all
 from vidret.pipelines.training.runs import (
     RUN,
@@ -100,8 +100,11 @@ def _finetune(config: FinetuneConfig, on_progress: OnProgress) -> FinetuneReport
     require_fingerprint(cache.fingerprint, origin_of(run).fingerprint, str(cache.folder))
     train, select = load_features(cache, run.settings["select_on"])
     if not ((folder / WEIGHTS).exists() and run.complete):
+        with naming_the_room("to load the encoders", "use --device cpu, or another machine"):
+            tuning = prepare(config, run, cache, train, select)
+        wait_for_all()  # until each has looked for the folder of the run
         with folder_lock(folder) if is_first() else nullcontext():
-            run = _fit(config, on_progress, folder, run, cache, train, select)
+            run = _fit(config, on_progress, folder, run, tuning)
     stages = list(run.history.values())
     return FinetuneReport(
         folder=folder,
@@ -120,24 +123,17 @@ def _fit(
     on_progress: OnProgress,
     folder: Path,
     run: Run,
-    cache: FeatureCache,
-    train: SplitFeatures,
-    select: SplitFeatures,
+    tuning: Tuning,
 ) -> Run:
-    total = sum(stage.epochs for stage in plan_stages(run))
-    with naming_the_room("to load the encoders", "use --device cpu, or another machine"):
-        tuning = prepare(config, run, cache, train, select)
-    wait_for_all()  # until each has looked for the folder of the run
+    so_far = partial(Progress, total=sum(stage.epochs for stage in plan_stages(run)))
     return fit_tuning(
         folder,
         run,
         tuning,
-        lambda done: on_progress(Progress(done=done, total=total)),
+        lambda done: on_progress(so_far(done)),
         LogSettings(every=config.log_every, tensorboard=config.tensorboard),
         save_every=config.save_every,
-        tell=lambda done, part, note: on_progress(
-            Progress(done, part=part, total=total, note=note)
-        ),
+        tell=lambda done, part, note: on_progress(so_far(done, part=part, note=note)),
     )
 
 

@@ -71,6 +71,11 @@ def files(folder):
     return {path.name: hash_file(path) for path in folder.glob("*.safetensors")}
 
 
+def whole_epochs(epochs):
+    """What keeps the number of each epoch that ends."""
+    return lambda progress: None if progress.note else epochs.append(progress.done)
+
+
 def stop_after(epochs):
     """What ends a fit after some epochs as Ctrl-C would."""
 

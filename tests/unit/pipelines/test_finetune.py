@@ -19,6 +19,7 @@ from making.tuned import (
     stage_of,
     start,
     stop_after,
+    whole_epochs,
 )
 from safetensors.torch import load_file
 
@@ -220,7 +221,7 @@ def test_frozen_encoders_leave_nothing_but_the_training_of_the_heads(work):
 
 def test_a_fine_tuning_leaves_a_run_with_the_weights_that_changed(tuned):
     work, report = tuned
-    names = {path.name for path in report.folder.iterdir()}
+    names = {path.name for path in report.folder.glob("[!.]*")}
     lasts = {f"{LAST}{VIDEO_TEXT}", f"{LAST}{AUDIO}"}
     assert names == {WEIGHTS, RUN, LOG, CLIP_WEIGHTS, SOUND_WEIGHTS} | lasts
     assert (report.kept[VIDEO_TEXT] > 0, report.kept[AUDIO] > 0) == (True, True)
@@ -262,7 +263,7 @@ def test_one_that_was_stopped_goes_on_to_the_same_bits(work, tuned, stopped_afte
         finetune(work, on_progress=stop_after(stopped_after), **FOUR_EPOCHS)
     assert (work / "runs" / whole.run.name / STATE).exists()
     epochs = []
-    resumed = finetune(work, on_progress=lambda one: epochs.append(one.done), **FOUR_EPOCHS)
+    resumed = finetune(work, on_progress=whole_epochs(epochs), **FOUR_EPOCHS)
     assert epochs == list(range(stopped_after + 1, 5))
     assert files(resumed.folder) == files(whole.folder)
     assert len(files(whole.folder)) == 3

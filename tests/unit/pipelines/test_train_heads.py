@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from making.planted import CAPTIONS_PER_VIDEO, write_planted_cache
+from making.tuned import whole_epochs
 from safetensors.torch import load_file
 
 from vidret.data.cache import FeatureCache
@@ -135,7 +136,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(tmp_path, cache, stoppe
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "stopped", cache, on_progress=stop_after(stopped_after))
     epochs = []
-    resumed = train(tmp_path / "stopped", cache, on_progress=lambda one: epochs.append(one.done))
+    resumed = train(tmp_path / "stopped", cache, on_progress=whole_epochs(epochs))
     assert epochs == list(range(stopped_after + 1, 5))
     assert same_bits(weights(resumed), weights(whole))
     assert resumed.run == whole.run

@@ -142,7 +142,7 @@ def test_a_name_with_signs_of_markdown_or_latex_stays_a_name():
 def test_latex_is_booktabs_whose_groups_close_and_whose_rows_fit_their_columns():
     text = ablation_text(a_table(), "latex")
     body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
-    for name in ("table", "tabular"):
+    for name in ("table*", "tabular"):
         assert body.count(rf"\begin{{{name}}}") == body.count(rf"\end{{{name}}}") == 2
     for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
         assert body.count(rule) == 2

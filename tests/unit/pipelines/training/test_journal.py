@@ -84,7 +84,7 @@ def test_a_run_that_goes_on_has_the_log_of_one_that_never_stopped(tmp_path, cach
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, cache, on_progress=stop_after(stopped_after))
     with (tmp_path / "runs" / "run" / LOG).open("a") as log:
-        log.write('{"kind": "step", "stage": "video-text", "epoch": 9, "step": 99}\n{"kind": "st')
+        log.write('{"kind": "step", "stage": "audio", "epoch": 9, "step": 99}\n{"kind": "st')
     train(tmp_path, cache)
     assert lines(tmp_path) == lines(tmp_path / "whole")
 
