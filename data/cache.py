@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vidret.data.errors import ConfigError, DamagedError, MissingError
@@ -12,6 +12,7 @@ from vidret.data.manifest import MANIFEST, Manifest, SplitCount, read_manifest
 from vidret.data.samples import AudioState, Failure
 from vidret.data.shards import read_caption_table, read_failures, read_video_table
 from vidret.data.storage.hdf5 import ShardKind, how_to_repair
+from vidret.data.storage.moved import encoder_found_again, found_again
 from vidret.data.storage.projections import Projections, read_projections
 from vidret.data.storage.rows import View
 from vidret.data.upkeep.check import wrong_size
@@ -65,7 +66,7 @@ class FeatureCache:
         for entry in manifest.shards:
             if what := wrong_size(folder, entry):
                 raise DamagedError(f"{folder / entry.file} {what}: {how_to_repair(folder)}")
-        return cls(folder=folder, manifest=manifest)
+        return cls(folder=folder, manifest=_with_paths_of_today(manifest, folder.parent.parent))
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -174,3 +175,14 @@ def newest_cache(work: Path) -> Path:
             "or name another folder with --work"
         )
     return caches[0]
+
+
+def _with_paths_of_today(manifest: Manifest, work: Path) -> Manifest:
+    """What a moved or copied work folder took along is found in it again."""
+    settings = dict(manifest.settings)
+    for name in ("backbone", "audio"):
+        if name in settings:
+            settings[name] = encoder_found_again(settings[name], work)
+    if "root" in settings:
+        settings["root"] = str(found_again(Path(settings["root"]), work))
+    return replace(manifest, settings=settings)

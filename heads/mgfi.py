@@ -24,6 +24,7 @@ from torch.nn.functional import gelu, normalize, relu
 from vidret.data.batches import Texts, Videos
 from vidret.heads.frames import inert_frames, uniform_weights
 from vidret.heads.options import DEFAULT_OPTIONS, Activation, HeadOptions, Start
+from vidret.heads.words import inert_words
 
 SENTENCE, WORDS, FRAMES = "sentence", "words", "frames"  # the branches; the last is the control
 
@@ -239,8 +240,11 @@ class MGFI(nn.Module):
     def some_words(
         self, texts: Texts
     ) -> tuple[Float[Tensor, "text some dim"], Bool[Tensor, "text some"]]:
-        """What the word branch sees: the words with zeros for padding, and their mask."""
-        return _some_words(texts, with_end=self.sees_end)
+        """What the word branch sees: equation 7 needs a word, so an empty caption has its end.
+
+        With equal projections the o2 of such a caption is its o1.
+        """
+        return inert_words(texts, with_end=self.sees_end)
 
     def normed(
         self, x: Float[Tensor, "*row dim"], own: nn.LayerNorm | None = None
@@ -320,25 +324,6 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "gelu": gelu,
     "relu": relu,
 }
-
-
-def _some_words(
-    texts: Texts, *, with_end: bool
-) -> tuple[Float[Tensor, "text some dim"], Bool[Tensor, "text some"]]:
-    """The words with zeros for padding, and the end token before them where it is wanted.
-
-    The end token's embedding is the sentence's. Equation 7 needs a word, and an empty caption has
-    no other, so there it always stands in: with equal projections its o2 is o1.
-    """
-    if not with_end and texts.word_mask.all():
-        return texts.words, texts.word_mask
-    words = texts.words.masked_fill(~texts.word_mask[..., None], 0)
-    empty = ~texts.word_mask.any(-1, keepdim=True)
-    if not with_end and not empty.any():
-        return words, texts.word_mask
-    words = torch.cat([texts.sentence[:, None], words], dim=1)
-    with_sentence = torch.ones_like(empty) if with_end else empty
-    return words, torch.cat([with_sentence, texts.word_mask], dim=1)
 
 
 def _projection(dim: int, options: HeadOptions) -> nn.Linear:

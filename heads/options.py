@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 from vidret.data.errors import ConfigError
+from vidret.heads.hierarchy import Clustering, Contrast, HierarchyOptions, Levels
 
 WordWeightScale = Literal["literal", "sqrt_c", "learnable"]
 Activation = Literal["quick_gelu", "gelu", "relu"]
@@ -17,11 +18,11 @@ MissingAudio = Literal["learned", "text-mean"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeadOptions:
-    """How a head is built where the equations say nothing.
+class HeadOptions(HierarchyOptions):
+    """How a head is built where the equations say nothing; HCMI has more, see its own options.
 
     Args:
-        hidden: width of FF's hidden layer; C if None.
+        hidden: width of FF's hidden layer; if None what the head's paper says, C for MGFI.
         dropout: share of FF's output that training drops.
         activation: between FF's layers.
         feed_forward: `shared` by both branches as it is printed, or each branch its `own`.
@@ -35,6 +36,7 @@ class HeadOptions:
             `learnable` starts there.
         missing_audio: what a video without sound gets in equation 11: a `learned` vector, or for
             each text the mean over the videos that have sound, `text-mean`.
+        layers: of a transformer over the frames, where a head has one.
     """
 
     hidden: int | None = None
@@ -47,8 +49,10 @@ class HeadOptions:
     word_set: WordSet = "words"
     word_weight_scale: WordWeightScale = "literal"
     missing_audio: MissingAudio = "learned"
+    layers: int = 4
 
     def __post_init__(self) -> None:
+        HierarchyOptions.__post_init__(self)
         for one in fields(self):
             choices = CHOICES.get(one.name)
             if choices and getattr(self, one.name) not in choices:
@@ -65,5 +69,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "word_set": get_args(WordSet),
     "word_weight_scale": get_args(WordWeightScale),
     "missing_audio": get_args(MissingAudio),
+    "hcmi_clustering": get_args(Clustering),
+    "hcmi_levels": get_args(Levels),
+    "hcmi_contrast": get_args(Contrast),
 }
 DEFAULT_OPTIONS = HeadOptions()

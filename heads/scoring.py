@@ -17,6 +17,7 @@ from vidret.heads.mgfi import MGFI
 from vidret.heads.products import quick_products, quicker_is_exact
 from vidret.heads.retriever import ReadyTexts, ReadyVideos, Retriever
 from vidret.heads.streaming import Rows, Scorer
+from vidret.heads.xpool import FoldedXPool, XPool
 
 CPU_MEMORY = 512 * 2**20
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -35,6 +36,14 @@ class Scored(Protocol):
 
     def floats_per_video(self, frames: int, dim: int) -> int:
         """How many numbers a prepared video takes while it is prepared and after."""
+
+
+@runtime_checkable
+class PreparesTexts(Protocol):
+    """What takes more for its texts than three vectors a word, and says how much."""
+
+    def floats_per_text(self, words: int, dim: int) -> int:
+        """How many numbers a prepared text takes while it is prepared and after."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +78,8 @@ class ReadyRetriever:
         self.head: Any = head
         if fold and isinstance(head, MGFI):
             self.head = FoldedMGFI(head, COARSE.get(precision))
+        elif fold and isinstance(head, XPool):
+            self.head = FoldedXPool(head)
         self.stand_in = None if audio_head is None else audio_head.stand_in(videos)
         self.quick: bool | None = None  # whether oneDNN may multiply; found out by the first block
 
@@ -103,7 +114,7 @@ class ReadyRetriever:
             self.head, texts, videos, memory=memory or usual_memory(similarity.device)
         )
         if self.quick is None:
-            few = texts[:FEW], videos[:FEW]
+            few = texts[: min(FEW, sizes.texts)], videos[: min(FEW, sizes.videos)]
             self.quick = quicker_is_exact(
                 lambda: self.score(self.prepare_texts(few[0]), self.prepare_videos(few[1]))
             )
@@ -189,12 +200,16 @@ def block_sizes(head: Scored, texts: AnyTexts, videos: Videos, *, memory: int) -
     """Share `memory` bytes: half for a block of pairs, a quarter each for either side.
 
     A block of pairs takes texts x videos x `floats_per_pair` numbers, a panel of prepared videos
-    `floats_per_video` each, prepared texts three vectors a word. Too little memory gives 1 x 1.
+    `floats_per_video` each, prepared texts three vectors a word or what the head says. Too little
+    memory gives 1 x 1.
     """
     size = texts.sentence.element_size()
     words, frames, dim = int(texts.lengths.max()) + 1, *videos.frames.shape[1:]
     pairs = memory // 2 // (size * head.floats_per_pair(words, frames))
-    rows = min(TEXTS_PER_BLOCK, memory // 4 // (size * 3 * (words + 1) * dim), max(1, pairs))
+    text = 3 * (words + 1) * dim
+    if isinstance(head, PreparesTexts):
+        text = head.floats_per_text(words, dim)
+    rows = min(TEXTS_PER_BLOCK, memory // 4 // (size * text), max(1, pairs))
     on_cpu = texts.sentence.device.type == "cpu"
     columns = min(pairs // max(1, rows), VIDEOS_PER_CPU_BLOCK if on_cpu else len(videos))
     panel = memory // 4 // (size * head.floats_per_video(frames, dim))

@@ -205,7 +205,11 @@ def _setting(table: _Table) -> Setting:
     """What the table is measured on, with every split that some row picks its epochs on."""
     selections = dict.fromkeys(fit.run.settings["select_on"] for fit in table.plan.fits.values())
     return describe_setting(
-        table.cache, table.features, " and ".join(selections), v2t_by=table.v2t_by
+        table.cache,
+        table.features,
+        " and ".join(selections),
+        v2t_by=table.v2t_by,
+        heads=[row.head for row in table.rows],
     )
 
 

@@ -1,7 +1,7 @@
 """`vidret evaluate`: a run and a split in, ranks under the dataset's protocol out."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from vidret.data.errors import ConfigError, VidretError
 from vidret.data.features import SplitFeatures
 from vidret.data.fingerprint import Fingerprint, require_fingerprint
 from vidret.extract.encoders import pick_device
+from vidret.heads.catalog import SOUND, is_reconstructed
 from vidret.heads.metrics import (
     Competition,
     Ranks,
@@ -21,17 +22,26 @@ from vidret.heads.metrics import (
 )
 from vidret.heads.protocols import PROTOCOLS
 from vidret.heads.retriever import Retriever
-from vidret.heads.scoring import Precision, block_scorer, score_in_blocks
+from vidret.heads.scoring import Precision
 from vidret.heads.similarities import Names
 from vidret.heads.streaming import BothRanks, ranks_in_blocks
 from vidret.pipelines.config.settings import EvaluateConfig
+from vidret.pipelines.reranking import Reranked, rerank_all
+from vidret.pipelines.run_banks import (
+    Scene,
+    banks_of_run,
+    options_of_run,
+    pairs_of_run,
+    require_splits,
+    score_scene,
+    source_of_run,
+)
+from vidret.pipelines.scored import Scored, score_pairs
 from vidret.pipelines.thresholds import require_measured, shortfall
 from vidret.pipelines.training.fitting import as_split
 from vidret.pipelines.training.projecting import features_of_run
 from vidret.pipelines.training.runs import cache_of_run, find_run, load_weights, read_run
 from vidret.pipelines.training.splits import Split
-
-MATRIX_MEMORY = 512 * 2**20  # of the similarities; larger ones are ranked in blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +76,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateReport:
-    """The numbers of a run and what they are measured on."""
+    """The numbers of a run and what they are measured on; `reranked` ones have asked for more."""
 
     run: str
     head: str
@@ -74,6 +84,7 @@ class EvaluateReport:
     scores: Scores
     setting: Setting
     threshold: tuple[str, float] | None
+    reranked: Reranked | None = None
 
     @property
     def verdict(self) -> VidretError | None:
@@ -92,28 +103,29 @@ def run_evaluate(config: EvaluateConfig) -> EvaluateReport:
     run = read_run(folder)
     cache = FeatureCache.open(config.cache or cache_of_run(config.work, run))
     require_same_features(cache.fingerprint, run.fingerprint, str(cache.folder))
+    require_splits(cache, config)
     device = pick_device(config.device)
     features = features_of_run(folder, run, cache.load(config.split))
     retriever = load_weights(folder, run).to(device)
     weigh_sound(retriever, config.audio_weight)
     protocol = PROTOCOLS.get(cache.manifest.settings["protocol"])
     v2t_by = config.competition or (protocol.v2t if protocol else "group")
+    split = as_split(features, device)
+    scene = Scene(folder=folder, run=run, cache=cache, retriever=retriever, split=split)
+    scored = score_scene(scene, split.texts, split.videos, config)
     return EvaluateReport(
         run=run.name,
         head=run.head,
         seed=run.seed,
-        scores=score_split(
-            retriever,
-            as_split(features, device),
-            features,
-            v2t_by=v2t_by,
-            memory=config.memory,
-            precision=config.precision,
-        ),
+        scores=scores_of(rank_scored(scored, split, features, v2t_by=v2t_by), features),
         setting=_with_notes(
-            describe_setting(cache, features, run.settings["select_on"], v2t_by=v2t_by), config
+            describe_setting(
+                cache, features, run.settings["select_on"], v2t_by=v2t_by, heads=[run.head]
+            ),
+            config,
         ),
         threshold=config.threshold,
+        reranked=_rerank(scene, scored, config, v2t_by),
     )
 
 
@@ -162,13 +174,19 @@ def rank_split(
             they are ranked in blocks. None takes 512 MiB for them, and what is usual beside it.
         precision: what the products of hidden layers are multiplied in.
     """
+    scored = score_pairs(retriever, split.texts, split.videos, memory=memory, precision=precision)
+    return rank_scored(scored, split, features, v2t_by=v2t_by)
+
+
+def rank_scored(
+    scored: Scored,
+    split: Split,
+    features: SplitFeatures,
+    *,
+    v2t_by: Competition = "group",
+) -> BothRanks:
+    """Rank a split that has been scored, or is to be scored block by block."""
     names = Names(texts=features.caption_ids, videos=features.video_ids)
-    size = split.texts.sentence.element_size() * len(split.texts) * len(split.videos)
-    most, beside = (MATRIX_MEMORY, None) if memory is None else (memory // 2, memory // 2)
-    score = partial(
-        score_in_blocks if size <= most else block_scorer, memory=beside, precision=precision
-    )
-    scored = score(retriever, split.texts, split.videos)
     if not isinstance(scored, Tensor):
         return ranks_in_blocks(scored, split.owners, len(split.videos), by=v2t_by, names=names)
     return BothRanks(
@@ -183,8 +201,9 @@ def describe_setting(
     select_on: str,
     *,
     v2t_by: Competition = "group",
+    heads: Sequence[str] = (),
 ) -> Setting:
-    """What stands beside the numbers of a split."""
+    """What stands beside the numbers of a split; some heads have something to say of theirs."""
     return Setting(
         dataset=cache.fingerprint.dataset,
         split=features.split,
@@ -194,7 +213,7 @@ def describe_setting(
         dropped_captions=features.dropped_captions,
         coverage=cache.coverage(features.split),
         select_on=select_on,
-        notes=tuple(cache.manifest.settings["notes"]),
+        notes=(*cache.manifest.settings["notes"], *_notes_on(heads)),
         v2t_by=v2t_by,
     )
 
@@ -223,6 +242,32 @@ def weigh_sound(retriever: Retriever, weight: float | None) -> None:
             "of a head with +cmfi"
         )
     retriever.audio_weight.fill_(weight)
+
+
+def _rerank(
+    scene: Scene, scored: Scored, config: EvaluateConfig, v2t_by: Competition
+) -> Reranked | None:
+    """The rows below the plain numbers, where they were asked for."""
+    if config.rerank is None:
+        return None
+    what = f"the similarities of {scene.run.name}"
+    pairs = pairs_of_run(scored, scene.split.texts, scene.split.videos, config, what=what)
+    return rerank_all(
+        options_of_run(scene, config),
+        pairs,
+        scene.split.owners,
+        banks=banks_of_run(scene, config),
+        source=source_of_run(scene),
+        v2t_by=v2t_by,
+        tuned_on=config.rerank_tune,
+    )
+
+
+def _notes_on(heads: Sequence[str]) -> list[str]:
+    """What must be said of some heads wherever their numbers stand."""
+    plain = dict.fromkeys(head.removesuffix(SOUND) for head in heads if is_reconstructed(head))
+    reason = "its formulas are ours, as those of its paper are not public"
+    return [f"{head} is a reconstruction: {reason}" for head in plain]
 
 
 def _with_notes(setting: Setting, config: EvaluateConfig) -> Setting:

@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 from vidret.data.errors import ConfigError, DamagedError, MissingError, VidretError
 from vidret.data.printable import printable
 from vidret.heads.protocols import ProtocolScores, find_protocol, score_protocol
+from vidret.heads.reranking.options import needing_a_bank
+from vidret.heads.reranking.pairs import Pairs, pairs_of
+from vidret.heads.reranking.ranking import NO_BANKS, Banks
 from vidret.heads.similarities import require_fine, size_of
 from vidret.heads.streaming import DEFAULT_MEMORY
 from vidret.pipelines.config.settings import EvaluateConfig
+from vidret.pipelines.reranking import Reranked, rerank_all
 from vidret.pipelines.thresholds import require_measured, shortfall
 
 MAGIC = b"\x93NUMPY"
@@ -26,6 +30,7 @@ class SimsReport:
     owners: Path | None
     scores: ProtocolScores
     threshold: tuple[str, float] | None
+    reranked: Reranked | None = None
 
     @property
     def chance(self) -> float:
@@ -39,9 +44,10 @@ class SimsReport:
         return shortfall(self.threshold, self.scores.t2v, of=name, on=self.scores.protocol)
 
     def as_json(self) -> dict[str, Any]:
-        """The report for machines; `t2v` and `v2t` hold the numbers."""
+        """The report for machines; `t2v` and `v2t` hold the plain numbers."""
         files = {"sims": str(self.sims), "owners": str(self.owners) if self.owners else None}
-        return files | asdict(self.scores) | {"chance": self.chance}
+        reranked = None if self.reranked is None else asdict(self.reranked)
+        return files | asdict(self.scores) | {"chance": self.chance, "reranked": reranked}
 
 
 def run_evaluate_sims(config: EvaluateConfig) -> SimsReport:
@@ -52,17 +58,29 @@ def run_evaluate_sims(config: EvaluateConfig) -> SimsReport:
     protocol = find_protocol(config.protocol)
     similarity = open_matrix(config.sims)
     owners = None if config.owners is None else open_owners(config.owners)
+    banks = _open_banks(config)
+    scores = score_protocol(
+        similarity,
+        owners,
+        protocol.name,
+        config.competition,
+        memory=config.memory or DEFAULT_MEMORY,
+    )
     return SimsReport(
         sims=config.sims,
         owners=config.owners,
-        scores=score_protocol(
-            similarity,
-            owners,
-            protocol.name,
-            config.competition,
-            memory=config.memory or DEFAULT_MEMORY,
-        ),
+        scores=scores,
         threshold=config.threshold,
+        reranked=None
+        if config.rerank is None
+        else rerank_all(
+            dict.fromkeys(config.rerank, config.rerank_options),
+            _pairs(similarity, config.sims, config),
+            np.arange(len(similarity)) if owners is None else owners,
+            banks=banks,
+            source=_names_of(config.bank, config.bank_videos),
+            v2t_by=scores.v2t_by,
+        ),
     )
 
 
@@ -95,6 +113,25 @@ def open_owners(path: Path) -> NDArray[np.integer]:
             "number a text, the column of its video"
         )
     return np.array(owners)
+
+
+def _open_banks(config: EvaluateConfig) -> Banks:
+    """The banks of the files that were given, as far as a re-ranker looks at them."""
+    if not needing_a_bank(config.rerank or ()):
+        return NO_BANKS
+    texts, videos = config.bank, config.bank_videos
+    return Banks(
+        texts=None if texts is None else _pairs(open_matrix(texts), texts, config),
+        videos=None if videos is None else _pairs(open_matrix(videos), videos, config),
+    )
+
+
+def _pairs(matrix: NDArray[np.floating], path: Path, config: EvaluateConfig) -> Pairs:
+    return pairs_of(matrix, what=printable(path), memory=config.memory or DEFAULT_MEMORY)
+
+
+def _names_of(*paths: Path | None) -> str:
+    return " and ".join(printable(path.name) for path in paths if path is not None)
 
 
 def _map(path: Path) -> NDArray[Any]:

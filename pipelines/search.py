@@ -1,6 +1,7 @@
 """`vidret search`: a sentence in, ranked clips with their moments and parts of their scores out."""
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from vidret.pipelines.training.runs import (
     load_weights,
     newest_run,
     read_run,
+    trained_on,
 )
 
 ZERO_SHOT = "mean"
@@ -198,12 +200,12 @@ def _choose_cache(
     config: SearchConfig, run_folder: Path | None, extract: ExtractConfig, on_progress: OnProgress
 ) -> Path:
     run = None if run_folder is None else read_run(run_folder)
-    of_run = None if run is None else cache_of_run(config.work, run)
     if config.path is None:
-        return config.cache or of_run or newest_cache(config.work)
+        of_run = None if run is None else partial(cache_of_run, config.work, run)
+        return config.cache or (newest_cache(config.work) if of_run is None else of_run())
     wanted: dict[str, Any] = {}
-    if run is not None and of_run is not None:
-        made = FeatureCache.open(of_run, partial=True)
+    if run is not None:
+        made = FeatureCache.open(trained_on(config.work, run), partial=True)
         facts = made.fingerprint
         wanted = {name: made.manifest.settings[name] for name in ("backbone", "audio", "decoder")}
         wanted |= {"frames": facts.frames, "sampling": facts.frame_policy}

@@ -26,7 +26,9 @@ def publish(path: Path, instead: str = ANOTHER_FOLDER) -> Iterator[Path]:
     """
     part = path.with_name(f"{path.name}.{uuid4().hex}.part")  # a task may be running twice
     try:
+        mode = _usual_mode(part)
         yield part
+        part.chmod(mode)  # some libraries write for their user alone
         _flush_to_disk(part)  # after a power cut the name must not outlive the bytes
         part.replace(path)
         _flush_to_disk(path.parent)
@@ -35,6 +37,14 @@ def publish(path: Path, instead: str = ANOTHER_FOLDER) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _usual_mode(part: Path) -> int:
+    """The rights that a new file has here."""
+    part.touch()
+    mode = part.stat().st_mode
+    part.unlink()
+    return mode
 
 
 def cannot_write(path: Path, error: OSError, instead: str = ANOTHER_FOLDER) -> MissingError:

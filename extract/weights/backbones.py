@@ -193,6 +193,11 @@ def _from_tag(name: str, tag: str, *, offline: bool) -> Backbone:
     """A registered model with published weights of the hub."""
     tags = open_clip.list_pretrained_tags_by_model(name)
     if tag not in tags:
+        if Path(tag).name != tag or Path(tag).suffix in _ENDINGS:
+            raise MissingError(
+                f"{tag} is not there, where the weights of {name} should be: put the file back, or "
+                "give another"
+            )
         what = f"or one of the tags {', '.join(tags)}" if tags else "it has no tags"
         raise MissingError(f"{tag} is no file with weights of {name}: give a path, {what}")
     _check_tag_activation(name, tag)

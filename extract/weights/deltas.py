@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vidret.data.errors import MismatchError, MissingError
+from vidret.data.storage.moved import encoder_found_again
 from vidret.data.storage.publish import publish
 from vidret.extract.models.adapters import DOWN, UP, merge_factors
 from vidret.extract.weights.files import WeightsFile, read_metadata, write_tensors
@@ -113,7 +114,10 @@ def state_with_base(
         ValueError: the difference does not fit it.
     """
     try:
-        network, digest = load(base.spec)
+        spec = base.spec
+        for work in file.path.absolute().parents[2:4]:  # above runs/NAME, or runs/NAME/last-STAGE
+            spec = encoder_found_again(spec, work)
+        network, digest = load(spec)
     except MissingError as error:
         raise MissingError(
             f"{file.path} holds only what a fine-tuning changed of {base.spec}: {error}"

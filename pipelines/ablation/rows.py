@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from vidret.data.cache import FeatureCache
 from vidret.data.errors import ConfigError
+from vidret.heads.catalog import options_of, told_name
 from vidret.pipelines.config.fitting import HEAD_SETTINGS, AblateConfig, FitConfig
 from vidret.pipelines.config.varying import Changes, change_text, variations_of, varied
 from vidret.pipelines.training.fitting import UNTRAINED, hears
@@ -22,18 +23,16 @@ PAPER_NAMES = {
     "w-f": "w-f",
     "mgfi": "s-f + w-f",
 }
-OF_WORDS = ("word_set", "word_weight_scale")
-WITH_WORDS = ("w-f", "mgfi")
-WITH_BOTH_BRANCHES = ("mgfi",)
-WITH_ANY_BRANCH = ("s-f", "w-f", "mgfi")
 OF_SOUND = (
     "audio_epochs",
     "audio_batch_size",
     "audio_lr",
     "audio_weight_decay",
     "audio_weight",
-    "missing_audio",
 )
+OF_DISTILLATION = ("loss_distillation_by", "loss_distillation_scale")
+OF_INFO_NCE = ("loss_dual_softmax", "loss_distillation", *OF_DISTILLATION)
+WITH_OWN_LOSS = ("hcmi",)  # while it learns from frames and words
 OF_THE_FIRST_STAGE = ("epochs", "lr", "temperature")
 FOR_SOUND_TOO = ("batch_size", "weight_decay")  # unless the sound has a value of its own
 
@@ -56,7 +55,7 @@ class Kind:
     def label(self) -> str:
         """What the paper's table calls the head, and what varies."""
         plain = self.head.removesuffix(SOUND)
-        name = PAPER_NAMES.get(plain, plain)
+        name = PAPER_NAMES.get(plain, told_name(plain))
         heard = f"{name} + a-s" if self.head.endswith(SOUND) else name
         told = ", ".join([heard, *(change_text(*change) for change in self.changes)])
         return (
@@ -83,20 +82,18 @@ def is_ignored(name: str, head: str, settings: FitConfig) -> bool:
     """Whether a head comes out the same whatever the value of a setting."""
     plain, listens = head.removesuffix(SOUND), head.endswith(SOUND)
     learns_first = plain != UNTRAINED or settings.train_projection
+    if name in HEAD_SETTINGS:
+        return name not in options_of(head)
     if name in OF_SOUND:
         return not listens
-    if name in OF_WORDS:
-        return plain not in WITH_WORDS
-    if name == "feed_forward":
-        return plain not in WITH_BOTH_BRANCHES
-    if name == "norms":
-        return plain not in WITH_ANY_BRANCH
-    if name in HEAD_SETTINGS:
-        return plain == UNTRAINED
     if name == "train_projection":
         return False
     if name == "projection_lr":
         return not settings.train_projection
+    if name in OF_DISTILLATION and not settings.loss_distillation:
+        return True
+    if name in OF_INFO_NCE and plain in WITH_OWN_LOSS:
+        return not listens
     if name in OF_THE_FIRST_STAGE:
         return not learns_first
     if name in FOR_SOUND_TOO and not learns_first:

@@ -4,17 +4,9 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar, get_args
+from typing import ClassVar
 
-from vidret.heads.options import (
-    Activation,
-    HeadOptions,
-    MissingAudio,
-    Sharing,
-    Start,
-    WordSet,
-    WordWeightScale,
-)
+from vidret.heads.options import HeadOptions
 from vidret.pipelines.config.declaring import (
     DEVICES,
     Config,
@@ -24,6 +16,7 @@ from vidret.pipelines.config.declaring import (
     require,
     setting,
 )
+from vidret.pipelines.config.hierarchy import HierarchyConfig, check_hierarchy
 from vidret.pipelines.config.unfreezing import Unfrozen, check_encoders, read_unfreeze
 
 TABLE_SUFFIXES = (".md", ".tex", ".json", ".csv", ".txt")
@@ -33,53 +26,7 @@ NOT_OF_A_RUN = ("work", "offline", "json", "cache", "device", "tensorboard", "lo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeadConfig(ReportConfig):
-    """What the paper leaves open about its heads; the names are those of `HeadOptions`."""
-
-    group: ClassVar[str] = "What the paper leaves open about its heads"
-
-    hidden: int | None = setting(
-        None, help="Width of the feed-forward layers; unset fits the cache."
-    )
-    dropout: float = setting(0.3, help="Dropout behind the feed-forward layers.")
-    activation: Activation = setting(
-        "quick_gelu", help="Between the feed-forward layers.", choices=get_args(Activation)
-    )
-    feed_forward: Sharing = setting(
-        "shared",
-        help="One feed-forward for both branches, or each its own.",
-        choices=get_args(Sharing),
-    )
-    norms: Sharing = setting(
-        "shared",
-        help="One norm for sentences, words and frames, or each its own.",
-        choices=get_args(Sharing),
-    )
-    start: Start = setting(
-        "clip", help="Begin as CLIP alone, or with random weights.", choices=get_args(Start)
-    )
-    projection_bias: bool = setting(
-        default=False, help="Give the projections of equations 1 to 6 a bias."
-    )
-    word_set: WordSet = setting(
-        "words",
-        help="What the word branch sees; the end is the sentence.",
-        choices=get_args(WordSet),
-    )
-    word_weight_scale: WordWeightScale = setting(
-        "literal",
-        help="Scale of the softmax over words (equation 7).",
-        choices=get_args(WordWeightScale),
-    )
-    missing_audio: MissingAudio = setting(
-        "learned",
-        help="What stands for no sound: a learned vector, or the mean of the others.",
-        choices=get_args(MissingAudio),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitConfig(HeadConfig):
+class FitConfig(HierarchyConfig):
     """Settings of a fit, whether one head is trained or many."""
 
     group: ClassVar[str] = "Training"
@@ -127,6 +74,20 @@ class FitConfig(HeadConfig):
     )
     directions: str = setting(
         "mean", help="Mean or sum of the losses of both directions.", choices=("mean", "sum")
+    )
+    loss_dual_softmax: float = setting(
+        0.0, help="Scale of CAMoE's prior in the loss, in theirs 0.001; 0 is off."
+    )
+    loss_distillation: float = setting(
+        0.0, help="Share of the loss's target that the features decide; 0 is off."
+    )
+    loss_distillation_by: str = setting(
+        "videos",
+        help="What likeness decides it: of videos, of texts, of words and frames.",
+        choices=("videos", "texts", "tokens"),
+    )
+    loss_distillation_scale: float = setting(
+        20.0, help="What that likeness is multiplied by before its softmax."
     )
     temperature: str = setting(
         "learned",
@@ -176,7 +137,20 @@ class FitConfig(HeadConfig):
             its = getattr(self, name)
             require(0 <= its < 1, f"{name} is {its}: give 0 or more, and less than 1")
         require(self.hidden is None or self.hidden >= 1, f"hidden is {self.hidden}: give 1 or more")
+        require(self.layers >= 1, f"layers is {self.layers}: give 1 or more")
         require(self.log_every >= 1, f"log_every is {self.log_every}: give 1 or more")
+        require(
+            self.loss_dual_softmax >= 0,
+            f"loss_dual_softmax is {self.loss_dual_softmax}: give 0 or more",
+        )
+        require(
+            0 <= self.loss_distillation <= 1,
+            f"loss_distillation is {self.loss_distillation}: give a share from 0 to 1",
+        )
+        require(
+            self.loss_distillation_scale > 0,
+            f"loss_distillation_scale is {self.loss_distillation_scale}: give a number above 0",
+        )
         require(
             self.logit_scale is None or 0 < self.logit_scale <= 100,
             f"logit_scale is {self.logit_scale}: give a number above 0, and 100 at the most",
@@ -186,6 +160,7 @@ class FitConfig(HeadConfig):
             or (isinstance(self.audio_weight, int | float) and self.audio_weight >= 0),
             f"audio_weight is {self.audio_weight!r}: give val, or a number from 0 on",
         )
+        check_hierarchy(self)
         check_device(self.device)
 
 

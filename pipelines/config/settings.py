@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, cast, get_args
 from vidret.data.errors import ConfigError
 from vidret.pipelines.config.declaring import (
     DEVICES,
+    OPTIONS,
     Config,
     ReportConfig,
     check_device,
@@ -19,6 +20,7 @@ from vidret.pipelines.config.declaring import (
 )
 from vidret.pipelines.config.fitting import AblateConfig, FinetuneConfig, TrainConfig
 from vidret.pipelines.config.reporting import PageConfig
+from vidret.pipelines.config.reranking import RerankConfig
 
 TINY = "tiny"
 SYNTH = "synth"
@@ -165,10 +167,11 @@ class ExtractConfig(ReportConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluateConfig(ReportConfig):
+class EvaluateConfig(RerankConfig):
     """Settings of `vidret evaluate`."""
 
     table: ClassVar[str] = "evaluate"
+    group: ClassVar[str] = OPTIONS
 
     run: str | None = setting(None, help="Name of the run to score; unset takes the newest.")
     split: str = setting("test", help="Split to score.")
@@ -202,7 +205,7 @@ class EvaluateConfig(ReportConfig):
     device: str = setting("auto", help="Where to score.", metavar=DEVICES, shared=True)
 
     def __post_init__(self) -> None:
-        Config.__post_init__(self)
+        RerankConfig.__post_init__(self)
         check_device(self.device)
         require(
             self.audio_weight is None or self.audio_weight >= 0,
@@ -213,6 +216,7 @@ class EvaluateConfig(ReportConfig):
             f"mem_budget is {self.mem_budget}: give 1 MiB or more",
         )
         self._check_matrix()
+        self.check_splits(matrix=self.sims is not None, split=self.split)
         _ = self.threshold
 
     def _check_matrix(self) -> None:

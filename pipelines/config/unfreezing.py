@@ -81,8 +81,10 @@ def check_encoders(config: "FinetuneConfig") -> None:
         0 < config.layer_decay <= 1,
         f"layer_decay is {config.layer_decay}: give a number above 0, and 1 at the most",
     )
-    idle = "" if config.e2e else " and ".join(_idle(config))
-    require(not idle, f"{idle} would change nothing, as only the heads learn here: add --e2e")
+    if config.resume is None:  # else it is the run that says what learns
+        idle = " and ".join(_idle(config, unfrozen))
+        way = "unfreeze some encoder" if config.e2e else "add --e2e"
+        require(not idle, f"{idle} would change nothing, as only the heads learn here: {way}")
     require(
         config.batchnorm == "eval" or ("audio" in unfrozen.encoders and not config.lora),
         "batchnorm is train, but the norms of the sound network keep still: unfreeze audio, "
@@ -99,16 +101,21 @@ def check_encoders(config: "FinetuneConfig") -> None:
     )
 
 
-def _idle(config: "FinetuneConfig") -> list[str]:
-    """The settings of encoders that are not as usual, as one would type them."""
-    given = {
+def _idle(config: "FinetuneConfig", unfrozen: Unfrozen) -> list[str]:
+    """The settings that nothing would follow and that are not as usual, as one would type them."""
+    if config.e2e and unfrozen.encoders:
+        return []
+    of_videos = {  # pictures may differ before frozen encoders, too
         f"unfreeze {','.join(config.unfreeze)}": tuple(config.unfreeze) != (ALL,),
+        f"augment {','.join(config.augment or ())}": config.augment is not None,
+    }
+    of_encoders = {
         f"lora {config.lora}": config.lora > 0,
         f"layer_decay {config.layer_decay}": config.layer_decay != 1,
         f"batchnorm {config.batchnorm}": config.batchnorm != "eval",
-        f"augment {','.join(config.augment or ())}": config.augment is not None,
         f"save {config.save}": config.save != "full",
     }
+    given = of_encoders if config.e2e else of_videos | of_encoders
     return [words for words, is_given in given.items() if is_given]
 
 

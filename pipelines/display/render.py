@@ -13,6 +13,7 @@ from vidret.data.printable import printable
 from vidret.data.samples import AudioState
 from vidret.data.words import counted, size_text
 from vidret.extract.weights.deltas import BASE_KEY, DIGEST_KEY
+from vidret.heads.catalog import told_name
 from vidret.pipelines.cache import (
     CacheCheckReport,
     CacheExportReport,
@@ -21,7 +22,7 @@ from vidret.pipelines.cache import (
 )
 from vidret.pipelines.config.declaring import Config
 from vidret.pipelines.display.progress import clock_text
-from vidret.pipelines.display.ranked import competition_sentence, ranks_table
+from vidret.pipelines.display.ranked import competition_sentence, ranks_table, reranked_tables
 from vidret.pipelines.display.tables import Rendered, Table
 from vidret.pipelines.evaluate import EvaluateReport, Setting
 from vidret.pipelines.extraction.report import ExtractReport
@@ -30,7 +31,7 @@ from vidret.pipelines.search import Hit, SearchReport
 from vidret.pipelines.train_heads import TrainReport
 from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT
 from vidret.pipelines.training.planning import learning_encoders, origin_of, rate_of_encoder
-from vidret.pipelines.training.runs import Run
+from vidret.pipelines.training.runs import LAST, Run
 from vidret.pipelines.weights import ConvertReport, WeightsReport
 
 LISTED_FAILURES = 10
@@ -241,7 +242,7 @@ def render_train(report: TrainReport) -> Rendered:
     """What was fitted on what, and the epoch that was kept."""
     select_on = report.run.settings["select_on"]
     lines = [
-        f"{report.run.head}, seed {report.run.seed}: {report.captions:,} captions of "
+        f"{told_name(report.run.head)}, seed {report.run.seed}: {report.captions:,} captions of "
         f"{report.videos:,} videos, {report.with_sound:,} with sound"
     ]
     for stage, best in report.best.items():
@@ -269,12 +270,15 @@ def render_finetune(report: FinetuneReport) -> Rendered:
     """What learned at which rate, and the numbers before and after."""
     run, select_on = report.run, report.run.settings["select_on"]
     lines = [
-        f"{run.head} from run {origin_of(run).run}, seed {run.seed}: {report.captions:,} captions "
-        f"of {report.videos:,} videos"
+        f"{told_name(run.head)} from run {origin_of(run).run}, seed {run.seed}: "
+        f"{report.captions:,} captions of {report.videos:,} videos"
     ]
     for stage, epoch in report.kept.items():
         tried = len(run.history[stage]) - 1
-        kept = f"epoch {epoch} of {tried}" if epoch else f"the start: none of {tried} was better"
+        last = f"those of the last one -> run {run.name}/{LAST}{stage}"
+        kept = f"epoch {epoch} of {tried}"
+        if not epoch:
+            kept = f"the start: none of {tried} was better, {last}" if tried else "the start"
         lines.append(f"stage {stage}: {_what_learned(run, stage)}; kept {kept}")
     if report.kept:
         lines.append(
@@ -305,13 +309,13 @@ def render_evaluate(report: EvaluateReport) -> Rendered:
         caption=setting_caption(report.setting, seeds=1),
     )
     if not report.scores.kinds:
-        return table
+        return [table, *reranked_tables(report.reranked)]
     kinds = Table(
         title="R@1 text to video, by what decides the caption",
         columns=tuple(report.scores.kinds),
         rows=(tuple(report.scores.kinds.values()),),
     )
-    return [table, "", kinds]
+    return [table, "", kinds, *reranked_tables(report.reranked)]
 
 
 def render_search(report: SearchReport, form: str = "table") -> Rendered:
@@ -326,7 +330,8 @@ def render_search(report: SearchReport, form: str = "table") -> Rendered:
         for hit in report.hits
     )
     caption = (
-        f"{report.searched:,} clips searched with {report.head}; the parts add up to the score"
+        f"{report.searched:,} clips searched with {told_name(report.head)}; "
+        "the parts add up to the score"
     )
     if report.failed:
         caption += f"; {report.failed:,} could not be read: see {report.cache / 'failures.md'}"

@@ -8,7 +8,9 @@ from functools import lru_cache
 from importlib.metadata import version
 
 from vidret.data.catalog import dataset_hash, load_dataset
+from vidret.data.errors import MissingError
 from vidret.data.fingerprint import Fingerprint
+from vidret.data.printable import printable
 from vidret.data.samples import Dataset
 from vidret.data.synth.dataset import load_synth, synth_folder
 from vidret.data.synth.script import Clip
@@ -32,7 +34,14 @@ def open_dataset(config: ExtractConfig) -> tuple[Dataset, list[Clip]]:
         return load_synth(folder, config.num_clips, config.seed)
     dataset = load_dataset(config.dataset, config.root)
     work = config.work.absolute()
+    if dataset.root.absolute().is_relative_to(work):
+        return dataset, []  # asked for by name
     own = {video.id for video in dataset.videos if video.path.is_relative_to(work)}
+    if own and len(own) == len(dataset.videos):
+        raise MissingError(
+            f"all videos below {printable(dataset.root)} lie in vidret's own work folder {work}: "
+            "name a folder with others, or one inside the work folder"
+        )
     return _without(dataset, own) if own else dataset, []
 
 

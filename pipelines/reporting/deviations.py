@@ -7,7 +7,9 @@ from typing import Any, Literal
 from vidret.data.cache import Coverage
 from vidret.data.fingerprint import Fingerprint
 from vidret.data.words import counted
+from vidret.heads.catalog import options_of
 from vidret.heads.protocols import PROTOCOLS
+from vidret.pipelines.config.fitting import HEAD_SETTINGS
 from vidret.pipelines.evaluate import Setting
 from vidret.pipelines.reporting.published import FINE_TUNED, FROZEN
 from vidret.pipelines.training.runs import SOUND, Origin, Run
@@ -80,12 +82,9 @@ PRINTED: dict[str, tuple[str, Any]] = {
     "train_projection": ("training CLIP's last projections alone", False),
     "jitter": ("other frames every epoch", False),
     "ema": ("average of the weights", 0.0),
+    "loss_dual_softmax": ("prior of the dual softmax in the loss", 0.0),
+    "loss_distillation": ("share of the loss's target that features decide", 0.0),
 }
-OF_WORDS = ("word_weight_scale", "word_set", "feed_forward")
-OF_SOUND = ("audio_weight", "missing_audio")
-OF_LEARNED_HEADS = (
-    *("dropout", "hidden", "activation", "start", "norms", "projection_bias", "feed_forward"),
-)
 
 
 def find_deviations(subject: Subject) -> tuple[Deviation, ...]:
@@ -203,15 +202,10 @@ def _as_used(name: str, run: Run) -> str:
 
 def _matters(name: str, run: Run) -> bool:
     """Whether a setting can have changed what this head gives."""
-    head = run.head.removesuffix(SOUND)
-    if name in OF_SOUND:
+    if name == "audio_weight":
         return run.head.endswith(SOUND)
-    if name in OF_WORDS and head not in ("w-f", "mgfi"):
-        return False
-    if name == "feed_forward":
-        return head == "mgfi"
-    if name in OF_LEARNED_HEADS:
-        return head != "mean"
+    if name in HEAD_SETTINGS:
+        return name in options_of(run.head)
     return bool(run.history)
 
 

@@ -69,7 +69,7 @@ class LearningEncoder:
     def groups(self, *, lr: float, weight_decay: float, layer_decay: float) -> Groups:
         """The same as the optimizer takes them, each tower by itself."""
         return [
-            group
+            group | {"part": part}
             for part, own in self.weights.items()
             for group in encoder_groups(
                 self.encoders, part, own, lr=lr, weight_decay=weight_decay, layer_decay=layer_decay

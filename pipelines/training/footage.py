@@ -22,6 +22,7 @@ from vidret.data.samples import AudioState
 from vidret.data.storage.hdf5 import checksum
 from vidret.extract.clip import ClipEncoder
 from vidret.extract.decode import Sampling, decode_video
+from vidret.extract.planning.content import look_at_content
 from vidret.pipelines.extraction.again import extract_again
 
 MOST_THREADS = 8
@@ -74,6 +75,7 @@ class Footage:
         self.kept: dict[str, Shot] = {}
         self.held: dict[str, Shot] = {}
         self.stored: dict[Path, PixelIndex] = {}
+        self.known: set[str] = set()  # files that are as they were
 
     def fetch(self, features: SplitFeatures, rows: Iterable[int]) -> list[Shot]:
         """The shots of some videos of a split, in their order.
@@ -107,20 +109,36 @@ class Footage:
             self.held = {}
 
     def require_files(self, features: SplitFeatures) -> None:
-        """Look whether every video is stored, or still where it was.
+        """Look whether every video is stored, or still where it was and as long.
 
         Raises:
             DamagedError: a pixel shard of the cache is not there, or cannot be read.
+            MismatchError: a video that is not stored is another file now.
             MissingError: a video is neither stored nor where it was.
         """
         stored = self._stored_of(features.folder)
         for row, path in enumerate(features.paths):
-            if _place(features, row, stored) is None and not (self.root / path).is_file():
+            if _place(features, row, stored) is not None:
+                continue
+            file = self.root / path
+            if file.is_file() and file.stat().st_size != features.sizes[row]:
+                raise _is_another(file)
+            if not file.is_file():
                 raise MissingError(
                     f"the video {printable(self.root / path)} is not there, and the encoders learn "
                     f"from the videos themselves: put it back below the dataset's folder "
                     f"{printable(self.root)}, or leave out --e2e"
                 )
+
+    def _require_same_file(self, features: SplitFeatures, row: int) -> None:
+        """Look once whether a file is the one that the cache was made from."""
+        path = features.paths[row]
+        if path in self.known:
+            return
+        facts = (int(features.sizes[row]), features.content_hashes[row])
+        if look_at_content(self.root / path) != facts:
+            raise _is_another(self.root / path)
+        self.known.add(path)
 
     def _stored_of(self, folder: Path) -> PixelIndex:
         """The pixels that a cache lists, compared with their checksums once."""
@@ -157,6 +175,7 @@ class Footage:
 
     def _decode(self, features: SplitFeatures, row: int) -> Shot:
         path = self.root / features.paths[row]
+        self._require_same_file(features, row)
         decoded = decode_video(
             path, frames=self.sampling.frames, decoder=self.decoder, sampling=self.sampling
         )
@@ -177,6 +196,13 @@ class Footage:
             ),
             waveform=torch.from_numpy(decoded.waveform) if keep_sound else None,
         )
+
+
+def _is_another(path: Path) -> MismatchError:
+    return MismatchError(
+        f"{printable(path)} is another file than when it was cached: put the old one back, or "
+        "extract again"
+    )
 
 
 def _place(features: SplitFeatures, row: int, stored: PixelIndex) -> PixelPlace | None:

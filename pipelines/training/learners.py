@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from vidret.data.batches import Texts, Videos
+from vidret.heads.hierarchical import hierarchical_loss, level_similarities, objective_of
 from vidret.heads.loss import info_nce
 from vidret.heads.metrics import summarize, text_to_video_ranks
 from vidret.heads.retriever import Retriever
 from vidret.heads.scoring import score_in_blocks
+from vidret.heads.teaching import ask_teacher
 from vidret.pipelines.training.journal import Journal
 from vidret.pipelines.training.live import LiveSplit
 from vidret.pipelines.training.loop import (
@@ -212,10 +214,35 @@ def batch_loss(
     retriever: Retriever, stage: Stage, texts: Texts, videos: Videos, owners: Tensor
 ) -> Tensor:
     """The loss of a batch: the forward pass in the stage's precision, the loss in float32."""
+    objective = objective_of(retriever)
+    if objective is not None:
+        with computing_in(stage.precision, owners.device):
+            levels = level_similarities(retriever, texts, videos)
+        return hierarchical_loss(
+            {name: level.float() for name, level in levels.items()},
+            retriever.tau.exp(),
+            videos,
+            owners,
+            objective,
+            same_video=stage.same_video,
+            directions=stage.directions,
+        )
     with computing_in(stage.precision, owners.device):
         logits = retriever.logits(texts, videos)
+    teacher = ask_teacher(
+        texts,
+        videos,
+        by=stage.loss_distillation_by,
+        share=stage.loss_distillation,
+        scale=stage.loss_distillation_scale,
+    )
     return info_nce(
-        logits.float(), owners, same_video=stage.same_video, directions=stage.directions
+        logits.float(),
+        owners,
+        same_video=stage.same_video,
+        directions=stage.directions,
+        dual_softmax=stage.loss_dual_softmax,
+        teacher=teacher,
     )
 
 

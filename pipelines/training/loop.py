@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vidret.heads.loss import Directions, SameVideo
 from vidret.heads.retriever import Retriever
+from vidret.heads.teaching import Taught
 from vidret.pipelines.training.averaging import Averages
 from vidret.pipelines.training.drawing import ALL, count_batches, draw_batches
 from vidret.pipelines.training.halting import Place, refuse_numbers
@@ -52,6 +53,10 @@ class Stage:
     pairs: str = ALL
     same_video: SameVideo = "mask"
     directions: Directions = "mean"
+    loss_dual_softmax: float = 0.0
+    loss_distillation: float = 0.0
+    loss_distillation_by: Taught = "videos"
+    loss_distillation_scale: float = 20.0
     temperature: str = "learned"
     precision: str = "float32"
     projection_lr: float = 1e-4
@@ -124,12 +129,15 @@ class Amid:
     Args:
         batches: that are done.
         captions: in them.
+        videos: that were encoded for them, and their frames.
         loss: of these, added up.
         seconds: that they took.
     """
 
     batches: int = 0
     captions: int = 0
+    videos: int = 0
+    frames: int = 0
     loss: float = 0.0
     seconds: float = 0.0
 
@@ -274,6 +282,7 @@ def _train_epoch(
         _move(learner, engine)
         stepped = perf_counter()
         window.add(len(rows), loss, norm, inside=stepped - gathered, outside=gathered - mark)
+        frames = torch.empty(0)
         if learner.num_frames is not None:
             frames = learner.num_frames[learner.owners[rows].unique()]
             window.add_frames(len(frames), int(frames.sum()))
@@ -281,6 +290,8 @@ def _train_epoch(
         amid = Amid(
             batches=amid.batches + 1,
             captions=amid.captions + len(rows),
+            videos=amid.videos + len(frames),
+            frames=amid.frames + int(frames.sum()),
             loss=amid.loss + loss * len(rows),
             seconds=before + stepped - began,
         )
@@ -347,22 +358,40 @@ def _step_line(
         "stage": stage.name,
         "epoch": epoch,
         "step": engine.step,
-        "lr": engine.optimizer.param_groups[0]["lr"],
+        **_rates(engine.optimizer),
         "tau": learner.retriever.tau.item(),
         **window.numbers(),
         **_gpu_peak(learner),
     }
 
 
+def _rates(optimizer: AdamW) -> dict[str, float]:
+    """The rate of the heads, and of each encoder that of its uppermost and of its lowest layer."""
+    rates = {"lr": optimizer.param_groups[0]["lr"]}
+    parts = dict.fromkeys(group["part"] for group in optimizer.param_groups if "part" in group)
+    for part in parts:
+        its = [group["lr"] for group in optimizer.param_groups if group.get("part") == part]
+        rates[f"lr_{part}"] = max(its)
+        if min(its) < max(its):
+            rates[f"lr_{part}_lowest"] = min(its)
+    return rates
+
+
 def _epoch_line(progress: Fit, stage: Stage, engine: Engine, amid: Amid) -> dict[str, Any]:
     """The numbers of an epoch, and what it took without its measurement."""
+    seconds = max(amid.seconds, 1e-9)
+    encoded = {
+        "videos_per_second": round(amid.videos / seconds, 2),
+        "frames_per_second": round(amid.frames / seconds, 1),
+    }
     return {
         "kind": EPOCH,
         "stage": stage.name,
         "step": engine.step,
         **progress.history[-1],
         "seconds": round(amid.seconds, 3),
-        "captions_per_second": round(amid.captions / max(amid.seconds, 1e-9), 1),
+        "captions_per_second": round(amid.captions / seconds, 1),
+        **(encoded if amid.videos else {}),
     }
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.MultiheadAttention)  # what holds weights that decay
+# What holds weights that decay.
+MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.MultiheadAttention, nn.LSTM)
 START, ZERO = "start", "zero"
 
 Groups = list[dict[str, Any]]

@@ -36,7 +36,14 @@ from vidret.pipelines.training.planning import (
 from vidret.pipelines.training.processes import place
 from vidret.pipelines.training.projecting import features_of_run
 from vidret.pipelines.training.recomputing import recompute_blocks
-from vidret.pipelines.training.runs import WEIGHTS, Run, find_run, load_weights, read_run
+from vidret.pipelines.training.runs import (
+    WEIGHTS,
+    Run,
+    build_head,
+    find_run,
+    load_weights,
+    read_run,
+)
 from vidret.pipelines.training.unfreezing import SOUND, TEXT, VISUAL, tower_of
 
 
@@ -50,6 +57,7 @@ class Tuning:
         select: what picks the epoch.
         encoders: None where no encoder learns.
         learning: the encoder that learns in each stage, if one does.
+        hears: whether the head for sound has learned anything before, and so counts from the start.
         start: the folder of the run to start from, where its projections go on to be used.
         chunk: captions or videos encoded at once; 0 encodes a whole batch.
         remedy: what to do where memory does not suffice.
@@ -60,6 +68,7 @@ class Tuning:
     select: LiveSplit
     encoders: Encoders | None
     learning: dict[str, LearningEncoder]
+    hears: bool = True
     start: Path | None = None
     chunk: int = 0
     remedy: str = ""
@@ -123,6 +132,7 @@ def prepare(
         select=_live_split(select, device, encoders, footage, needs_files=live != {TEXT}),
         encoders=encoders,
         learning=learning,
+        hears=_sound_has_learned(init, retriever),
         start=start,
         chunk=config.chunk,
         remedy=less_memory(
@@ -133,6 +143,15 @@ def prepare(
             encodes=bool(live),
         ),
     )
+
+
+def _sound_has_learned(init: Run, retriever: Retriever) -> bool:
+    """Whether the head for sound is another than when it was built; without one there is none."""
+    head, fresh = retriever.audio_head, build_head(init).audio_head
+    if head is None or fresh is None:
+        return False
+    now = head.state_dict()
+    return any(not torch.equal(one, now[name].cpu()) for name, one in fresh.state_dict().items())
 
 
 def _learning(

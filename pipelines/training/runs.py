@@ -245,7 +245,7 @@ def newest_run(work: Path, *, fine_tuned: bool = True) -> Path:
             continue
         if run.origin is not None and not fine_tuned:
             continue
-        if run.has_own_encoders and cache_of_run(work, run) == trained_on(work, run):
+        if _encoded_with(work, run) is None:
             log.info(
                 "Run %s is newer, but nothing is encoded with its encoders yet: "
                 "vidret extract --backbone run:%s",
@@ -298,9 +298,21 @@ def cache_of_run(work: Path, run: Run) -> Path:
     """The cache that a run is scored on: its own, or one made since with the encoders it changed.
 
     Raises:
+        MissingError: there is none with those encoders yet.
         MismatchError: a newer vidret wrote one of the caches.
         DamagedError: the manifest of one of them cannot be read.
     """
+    found = _encoded_with(work, run)
+    if found is None:
+        raise MissingError(
+            f"nothing is encoded with the encoders of run {run.name} yet: "
+            f"vidret extract --backbone run:{run.name}, with the dataset's options as before"
+        )
+    return found
+
+
+def _encoded_with(work: Path, run: Run) -> Path | None:
+    """The cache that a run is scored on, if there is one."""
     if not run.has_own_encoders:
         return trained_on(work, run)
     fitting = (
@@ -308,7 +320,7 @@ def cache_of_run(work: Path, run: Run) -> Path:
         for folder in find_caches(work)
         if not read_manifest(folder).fingerprint.differences(run.fingerprint)
     )
-    return next(fitting, trained_on(work, run))
+    return next(fitting, None)
 
 
 def encoders_of_run(work: Path, name: str) -> tuple[str, str]:

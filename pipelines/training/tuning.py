@@ -72,6 +72,7 @@ def make_learner(run: Run, stage: Stage, tuning: Tuning) -> Learner:
     if stage.name != AUDIO and retriever.audio_head is not None:
         retriever.audio_head.requires_grad_(False)  # noqa: FBT003 (torch's own signature)
     trained = retriever if stage.name == AUDIO else without_sound(retriever)
+    measured = retriever if tuning.hears else trained
     groups = weight_groups(retriever, lr=stage.lr, weight_decay=stage.weight_decay)
     model = nn.ModuleDict({"heads": retriever})
     if tuning.encoders is not None:
@@ -87,7 +88,7 @@ def make_learner(run: Run, stage: Stage, tuning: Tuning) -> Learner:
     augment = augment_of(run, stage.name)
     shown = live | {VISUAL} if augment else live
     return encoding_learner(
-        retriever,
+        measured,
         trained,
         stage,
         replace(tuning.train, live=shown, augment=augment),

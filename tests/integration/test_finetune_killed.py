@@ -13,6 +13,7 @@ OPTIONS = (
 )
 HOW = ("--chunk", "5", "--checkpointing", "--log-every", "1")
 COMMAND = ("finetune", *OPTIONS, *HOW, "--name", "mine")
+EVERY_STEP = ("--save-every", "1e-6")
 
 pytestmark = pytest.mark.slow
 
@@ -55,11 +56,11 @@ def whole(trained, tmp_path_factory):
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_kill_changes_no_bit_of_what_comes_out(moment, trained, whole, tmp_path):
     shutil.copytree(trained / "vidret-work", tmp_path / "vidret-work")
-    with started(*COMMAND, cwd=tmp_path) as process:
+    with started(*COMMAND, *EVERY_STEP, cwd=tmp_path) as process:
         wait_until(lambda: MOMENTS[moment](tmp_path), process)
         process.send_signal(signal.SIGKILL)
     again = ("finetune", "--resume", "mine", *HOW) if "step" in moment else COMMAND
-    succeed(*again, cwd=tmp_path)
+    succeed(*again, *EVERY_STEP, cwd=tmp_path)
     assert weights(tmp_path).keys() == weights(whole).keys()
     assert weights(tmp_path) == weights(whole)
     first, second = (

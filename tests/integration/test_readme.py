@@ -82,6 +82,8 @@ def test_every_vidret_command_of_the_docs_runs_as_typed(tmp_path, monkeypatch):
     make_msvd(tmp_path / "msvd")
     np.save("scores.npy", np.eye(5, dtype=np.float32)[[0, 0, 1, 2, 3, 4, 4]])
     np.save("owners.npy", np.array([0, 0, 1, 2, 3, 4, 4]))
+    np.save("bank.npy", np.ones((6, 5), np.float32))
+    np.save("bank-videos.npy", np.ones((7, 3), np.float32))
     (tmp_path / "vidret.toml").write_text(SETTINGS)
     for line in commands("vidret"):
         if not needs_more_than_this_machine(line):

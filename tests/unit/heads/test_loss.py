@@ -7,6 +7,7 @@ from oracles import paper
 from torch.testing import assert_close
 
 from vidret.heads.loss import info_nce
+from vidret.heads.teaching import Teacher
 
 
 @pytest.mark.parametrize("videos", [[0, 1, 2, 3, 4], [7, 3, 7, 7, 3], [1, 1, 1, 1, 1]])
@@ -87,3 +88,99 @@ def test_right_answers_that_share_a_video_are_pulled_alike():
     info_nce(logits, torch.tensor([4, 9, 4]), same_video="positive").backward()
     assert logits.grad[0, 2] == logits.grad[0, 0] < 0
     assert logits.grad[0, 1] > 0
+
+
+def with_prior(logits, videos, same_video, scale):
+    """CAMoE's prior as loops: for each row the logits that its own cross entropy is taken of."""
+    changed = []
+    for scores in (logits, logits.T):
+        out = scores.copy()
+        for item in range(len(scores)):
+            asking = [
+                query
+                for query in range(len(scores))
+                if same_video != "mask" or query == item or videos[query] != videos[item]
+            ]
+            total = sum(math.exp(scale * scores[query, item]) for query in asking)
+            for query in asking:
+                share = math.exp(scale * scores[query, item]) / total
+                out[query, item] = scores[query, item] * share * len(asking)
+        changed.append(out)
+    return changed
+
+
+@pytest.mark.parametrize("videos", [[0, 1, 2, 3, 4], [7, 3, 7, 7, 3]])
+@pytest.mark.parametrize("same_video", ["mask", "positive", "negative"])
+def test_the_dual_softmax_is_camoes(same_video, videos):
+    logits = np.random.default_rng(3).normal(scale=2, size=(5, 5))
+    of_texts, of_videos = with_prior(logits, videos, same_video, 0.4)
+    expected = (
+        by_numpy(of_texts, videos, same_video)[0] + by_numpy(of_videos, videos, same_video)[0]
+    )
+    found = info_nce(
+        torch.from_numpy(logits), torch.tensor(videos), same_video=same_video, dual_softmax=0.4
+    )
+    assert found.item() == pytest.approx(expected / 2, abs=1e-12)
+
+
+def test_a_prior_of_no_scale_is_none():
+    logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    videos = torch.tensor([0, 1, 1, 2])
+    assert_close(info_nce(logits, videos, dual_softmax=1e-12), info_nce(logits, videos))
+
+
+def test_the_gradient_of_the_dual_softmax_is_that_of_central_differences():
+    logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    videos = torch.tensor([0, 1, 1, 2])
+    torch.autograd.gradcheck(
+        lambda one: info_nce(one, videos, dual_softmax=0.5), logits.requires_grad_(), atol=1e-6
+    )
+
+
+def taught_by_numpy(logits, videos, same_video, likeness, share, scale):
+    """Both directions with a target of which a teacher decides a share, as loops."""
+    total = 0.0
+    for scores, alike in ((logits, likeness[0]), (logits.T, likeness[1])):
+        for row, scored in enumerate(scores):
+            counted = [
+                item
+                for item in range(len(scored))
+                if same_video != "mask" or item == row or videos[item] != videos[row]
+            ]
+            right = [
+                item
+                for item in counted
+                if item == row or (same_video == "positive" and videos[item] == videos[row])
+            ]
+            soft = {item: math.exp(scale * alike[row, item]) for item in counted}
+            for item in counted:
+                target = (1 - share) * (item in right) / len(right)
+                target += share * soft[item] / sum(soft.values())
+                said = scored[item] - math.log(sum(math.exp(scored[other]) for other in counted))
+                total -= target * said / len(scores)
+    return total / 2
+
+
+@pytest.mark.parametrize("videos", [[0, 1, 2, 3, 4], [7, 3, 7, 7, 3]])
+@pytest.mark.parametrize("same_video", ["mask", "positive", "negative"])
+def test_a_teacher_decides_its_share_of_the_target(same_video, videos):
+    draw = np.random.default_rng(4)
+    logits, of_texts, of_videos = draw.normal(size=(3, 5, 5))
+    teacher = Teacher(
+        of_texts=torch.from_numpy(of_texts),
+        of_videos=torch.from_numpy(of_videos),
+        share=0.3,
+        scale=2.0,
+    )
+    found = info_nce(
+        torch.from_numpy(logits), torch.tensor(videos), same_video=same_video, teacher=teacher
+    )
+    expected = taught_by_numpy(logits, videos, same_video, (of_texts, of_videos), 0.3, 2.0)
+    assert found.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_teacher_without_a_share_changes_nothing():
+    logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    videos, alike = torch.tensor([0, 1, 1, 2]), torch.zeros(4, 4, dtype=torch.float64)
+    teacher = Teacher(of_texts=alike, of_videos=alike, share=0.0, scale=1.0)
+    assert_close(info_nce(logits, videos, teacher=teacher), info_nce(logits, videos))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from making.filmed import CLIPS, write_filmed_cache
+from making.filmed import CLIPS, FRAMES, write_filmed_cache
 from making.tuned import (
     FOUR_EPOCHS,
     INIT,
@@ -30,9 +30,10 @@ from vidret.extract.clip import load_clip
 from vidret.extract.panns import load_sound
 from vidret.extract.weights.files import hash_file
 from vidret.pipelines.config.fitting import FinetuneConfig, TrainConfig
-from vidret.pipelines.config.settings import EvaluateConfig
+from vidret.pipelines.config.settings import EvaluateConfig, ExtractConfig
 from vidret.pipelines.display.render import render_finetune
 from vidret.pipelines.evaluate import run_evaluate
+from vidret.pipelines.extract import run_extract
 from vidret.pipelines.extraction.again import dataset_options
 from vidret.pipelines.finetune import run_finetune
 from vidret.pipelines.train_heads import run_train
@@ -55,6 +56,7 @@ from vidret.pipelines.training.runs import (
 from vidret.pipelines.training.tuning import make_learner
 
 SLOW = pytest.mark.slow
+FEW = {"audio": "tiny", "frames": FRAMES, "device": "cpu", "precision": "float32"}
 
 
 @pytest.fixture(scope="module")
@@ -339,6 +341,53 @@ def test_one_that_was_stopped_amid_an_epoch_goes_on_to_the_same_bits(work, monke
     ]
 
 
+def test_what_the_run_has_learned_is_not_judged_by_the_words_beside_resume(work):
+    with pytest.raises(KeyboardInterrupt):
+        finetune(work, unfreeze=("text",), name="mine", on_progress=stop_after(1))
+    config = FinetuneConfig(work=work, resume="mine", device="cpu", lora=4)
+    with pytest.raises(ConfigError, match=r"^lora is 4, and run mine has 0: leave it out"):
+        run_finetune(config, on_progress=quiet)
+
+
+def test_a_fine_tuned_work_folder_may_be_moved_and_gone_on_with(tmp_path, made):
+    old, new = tmp_path / "old" / "work", tmp_path / "new" / "work"
+    shutil.copytree(made, old)
+    finetune(old, name="once", unfreeze=("text",), audio_epochs=0)
+    extract = ExtractConfig(
+        work=old, dataset=f"folder:{made.parent / 'clips'}", backbone="run:once", **FEW
+    )
+    run_extract(extract, on_progress=quiet)
+    new.parent.mkdir()
+    old.rename(new)
+    again = finetune(new, init="once", unfreeze=("text",), save="delta", audio_epochs=0)
+    newer = tmp_path / "newer"
+    new.rename(newer)
+    backbone, _ = encoders_of_run(newer, again.run.name)
+    assert load_clip(backbone).weights == again.run.fingerprint.backbone_weights
+    shutil.rmtree(newer / "runs" / "once")
+    with pytest.raises(MissingError, match=r"holds only what .*once.* is not there, where"):
+        load_clip(backbone)
+
+
+def test_a_run_with_encoders_of_its_own_says_how_its_features_are_made(work):
+    finetune(work, name="mine", unfreeze=("text",), audio_epochs=0)
+    for use in (
+        lambda: run_evaluate(EvaluateConfig(work=work, run="mine", device="cpu")),
+        lambda: finetune(work, init="mine"),
+    ):
+        with pytest.raises(
+            MissingError, match=r"nothing is encoded .* extract --backbone run:mine"
+        ):
+            use()
+
+
+def test_weights_may_be_read_by_whoever_may_read_the_run(tuned):
+    folder = tuned[1].folder
+    assert {path.stat().st_mode for path in folder.glob("*.safetensors")} == {
+        (folder / RUN).stat().st_mode
+    }
+
+
 def test_the_same_command_again_reports_and_trains_nothing(work):
     first = finetune(work, e2e=False)
     epochs = []
@@ -462,7 +511,7 @@ def test_the_old_cache_is_refused_and_a_new_one_gives_the_numbers_that_were_repo
     config = EvaluateConfig(work=work, run="mine", split="train", device="cpu")
     assert report.run.has_own_encoders
     with pytest.raises(MismatchError, match="backbone_weights") as error:
-        run_evaluate(config)
+        run_evaluate(replace(config, cache=report.run.cache))
     assert error.value.exit_code == 5
     backbone, audio = encoders_of_run(work, "mine")
     videos = Path(FeatureCache.open(report.run.cache).manifest.settings["root"])

@@ -1,3 +1,5 @@
+from functools import cache as cache_of_calls
+
 import pytest
 from making.planted import write_planted_cache
 
@@ -18,6 +20,18 @@ OTHER_VALUES = {
     "word_set": "words+end",
     "word_weight_scale": "sqrt_c",
     "missing_audio": "text-mean",
+    "layers": 2,
+    "hcmi_frame_attention": False,
+    "hcmi_word_layers": 0,
+    "hcmi_clustering": "even",
+    "hcmi_clips": 2,
+    "hcmi_phrases": 2,
+    "hcmi_levels": "video",
+    "hcmi_contrast": "sum",
+    "hcmi_denoise": False,
+    "hcmi_positives": 0,
+    "hcmi_margin": 0.2,
+    "hcmi_margin_weight": 0.0,
 }
 
 
@@ -99,19 +113,41 @@ def test_a_sound_with_a_batch_of_its_own_does_not_read_the_others():
     assert not is_ignored("batch_size", "s-f+cmfi", own)
 
 
+def test_how_a_teacher_is_asked_matters_only_where_one_is():
+    silent, asked = AblateConfig(), AblateConfig(loss_distillation=0.2)
+    for name in ("loss_distillation_by", "loss_distillation_scale"):
+        assert is_ignored(name, "xpool", silent)
+        assert not is_ignored(name, "xpool", asked)
+    assert not is_ignored("loss_distillation", "xpool", silent)
+    assert is_ignored("loss_distillation", "mean", asked)
+
+
+def test_a_head_with_a_loss_of_its_own_reads_the_other_one_for_its_sound_alone():
+    settings = AblateConfig(loss_distillation=0.2)
+    for name in ("loss_dual_softmax", "loss_distillation", "loss_distillation_by"):
+        assert is_ignored(name, "hcmi", settings)
+        assert not is_ignored(name, "hcmi+cmfi", settings)
+
+
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("name", HEAD_SETTINGS)
-def test_an_option_is_ignored_exactly_where_it_changes_no_training_score(head, name):
+def test_an_option_is_ignored_exactly_where_it_changes_no_training(head, name):
     """Built either way and shaken by the same noise, the head says the same, or it does not."""
-    assert is_ignored(name, head, AblateConfig()) == same_scores(head, name)
+    changed, usual = scores_and_loss(head, name), scores_and_loss(head)
+    assert is_ignored(name, head, AblateConfig()) == (changed == usual)
 
 
-def same_scores(head, name):
+@cache_of_calls
+def scores_and_loss(head, name=None):
+    """The scores of a head while it learns, and the loss of its first stage."""
     import torch
 
     from vidret.data.batches import Texts, Videos
     from vidret.heads.catalog import build_retriever
     from vidret.heads.options import HeadOptions
+    from vidret.heads.retriever import Retriever
+    from vidret.pipelines.training.learners import batch_loss
+    from vidret.pipelines.training.loop import VIDEO_TEXT, Stage
 
     generator = torch.Generator().manual_seed(0)
 
@@ -122,22 +158,24 @@ def same_scores(head, name):
         sentence=noise(3, 6), words=noise(3, 4, 6), word_mask=torch.ones(3, 4, dtype=torch.bool)
     )
     videos = Videos(
-        frames=noise(2, 3, 6),
-        frame_mask=torch.ones(2, 3, dtype=torch.bool),
-        audio=noise(2, 4),
-        audio_mask=torch.tensor([True, False]),
+        frames=noise(3, 5, 6),
+        frame_mask=torch.ones(3, 5, dtype=torch.bool),
+        audio=noise(3, 4),
+        audio_mask=torch.tensor([True, False, True]),
     )
-    scores = []
-    for changes in ({}, {name: OTHER_VALUES[name]}):
-        retriever = build_retriever(
-            head, dim=6, audio_dim=4, logit_scale=20.0, options=HeadOptions(**changes)
-        )
-        torch.manual_seed(1)
-        with torch.no_grad():
-            for weight in retriever.parameters():
-                weight += 0.1 * torch.randn(weight.shape)
-        scores.append(retriever.train()(texts, videos))
-    return torch.equal(*scores)
+    stage = Stage(name=VIDEO_TEXT, epochs=1, batch_size=3, lr=1e-3, weight_decay=0.0)
+    changes = {} if name is None else {name: OTHER_VALUES[name]}
+    retriever = build_retriever(
+        head, dim=6, audio_dim=4, logit_scale=20.0, options=HeadOptions(**changes)
+    )
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in retriever.parameters():
+            weight += 0.1 * torch.randn(weight.shape)
+        seen = Retriever(retriever.video_head, None, logit_scale=20.0)
+        scores = retriever.train()(texts, videos)
+        loss = batch_loss(seen.eval(), stage, texts, videos, torch.arange(3))
+    return [*scores.flatten().tolist(), loss.item()]
 
 
 def test_the_base_is_the_first_row_unless_named_by_head_or_label(cache):

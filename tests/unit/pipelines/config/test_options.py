@@ -140,12 +140,14 @@ def test_a_commands_own_options_come_first_and_those_of_every_command_last():
     assert headings == [
         "Options:",
         "What the paper leaves open about its heads:",
+        "HCMI, a reconstruction:",
         "Training:",
         "For every command:",
     ]
-    own, heads, training, every = re.split("|".join(headings), printed)[1:]
+    own, heads, hcmi, training, every = re.split("|".join(headings), printed)[1:]
     assert "--head " in own
     assert "--word-weight-scale " in heads
+    assert "--hcmi-clips " in hcmi
     assert "--batch-size " in training
     assert "--work " in every
     assert "--help" in every

@@ -42,6 +42,9 @@ BAD = [
     (TrainConfig, {"dropout": 1.0}),
     (TrainConfig, {"hidden": 0}),
     (TrainConfig, {"word_weight_scale": "loud"}),
+    (TrainConfig, {"hcmi_clips": 0}),
+    (TrainConfig, {"hcmi_margin": -0.1}),
+    (AblateConfig, {"hcmi_clustering": "k-means"}),
     (TrainConfig, {"resume": "a", "name": "b"}),
     (AblateConfig, {"seeds": ()}),
     (AblateConfig, {"seeds": (1, 2, 1)}),
@@ -77,7 +80,8 @@ def test_a_value_that_makes_no_sense_is_refused_by_the_name_of_its_setting(confi
 
 @pytest.mark.parametrize("name", FIT_SETTINGS)
 def test_every_setting_of_a_run_is_explained_in_the_docs(name):
-    pages = [Path(__file__).parents[4] / "docs" / page for page in ("heads.md", "training.md")]
+    docs = Path(__file__).parents[4] / "docs"
+    pages = [docs / page for page in ("heads.md", "training.md", "hcmi.md")]
     told = " ".join(page.read_text(encoding="utf-8") for page in pages)
     assert re.search(rf"`(--)?{option_of(name)[2:]}[ `]|`{name}`", told)
 

@@ -25,6 +25,7 @@ from vidret.pipelines.display.tables import show
 from vidret.pipelines.evaluate import EvaluateReport, Scores, Setting
 from vidret.pipelines.extraction.estimate import Estimate
 from vidret.pipelines.extraction.report import ExtractReport
+from vidret.pipelines.reranking import Reranked, RerankedScores
 from vidret.pipelines.search import Hit, SearchReport
 from vidret.pipelines.train_heads import TrainReport
 from vidret.pipelines.training.runs import Run
@@ -296,6 +297,23 @@ def test_kinds_stand_in_a_table_of_their_own_where_there_are_some():
         render_evaluate(report)
     )
     assert "what decides" not in shown(render_evaluate(an_evaluate_report()))
+
+
+def test_what_is_re_ranked_stands_below_in_a_table_of_its_own():
+    numbers = some_scores(50.0).t2v
+    one = RerankedScores(
+        name="dsl", tag="transductive", settings={"dsl_scale": 9.0}, t2v=numbers, v2t=None
+    )
+    reranked = Reranked(scores=(one,), bank=None, tuned_on="val", notes=("a note",))
+    plain = shown(render_evaluate(an_evaluate_report()))
+    text = shown(render_evaluate(an_evaluate_report(reranked=reranked)))
+    assert text.startswith(plain)
+    assert "dsl transductive t2v 50.0 60.0 80.0 95.0 3.0 7.5 2" in text
+    assert "dsl transductive v2t - - - - - - -" in text
+    assert "picked on val by R@1 text to video: dsl dsl_scale 9 (published 100)." in text
+    assert "Note: a note." in text
+    kinds = an_evaluate_report(reranked=reranked, scores=some_scores(40.0, kinds={"event": 1.0}))
+    assert "Re-ranked: not the numbers" in shown(render_evaluate(kinds))
 
 
 def test_a_table_picked_on_the_split_it_reports_is_an_oracle():

@@ -9,7 +9,7 @@ import torch
 from making.caches import AUDIO_DIM, DIM, a_fingerprint
 
 from vidret.data.cache import FeatureCache
-from vidret.data.errors import DamagedError, MissingError
+from vidret.data.errors import DamagedError, MismatchError, MissingError
 from vidret.data.manifest import Manifest, SplitCount, read_manifest, write_manifest
 from vidret.data.pixels.writer import new_pixel_shard
 from vidret.data.samples import AudioState, DecodedVideo, Video, VideoEmbeddings, VideoFacts
@@ -281,3 +281,16 @@ def test_a_sound_that_the_cache_has_not_is_not_read(filmed, clip):
     features = filmed.features()
     deaf = replace(features, audio_state=[AudioState.FAILED] * len(features.paths))
     assert [shot.waveform for shot in footage(filmed, clip).fetch(deaf, range(3))] == [None] * 3
+
+
+@pytest.mark.parametrize("same_size", [True, False])
+def test_a_video_that_is_another_file_now_is_refused(filmed, clip, same_size):
+    """One of the same length passes the first look, and is found when it is read."""
+    path = filmed.videos / list(filmed.decoded)[1]
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + (bytes([content[-1] ^ 1]) if same_size else b""))
+    seen = footage(filmed, clip)
+    if same_size:
+        seen.require_files(filmed.features())
+    with pytest.raises(MismatchError, match=rf"{path.name} is another file than when it was"):
+        fetch_all(filmed, clip) if same_size else seen.require_files(filmed.features())

@@ -199,6 +199,23 @@ def test_a_log_says_how_many_videos_and_frames_were_encoded_a_second(work):
         assert line["frames_per_second"] == pytest.approx(
             2 * line["videos_per_second"], abs=0.1, rel=0.01
         )
+    epochs = [line for line in lines if line["kind"] == "epoch"]
+    assert all(line["frames_per_second"] > line["videos_per_second"] > 0 for line in epochs)
+
+
+def test_a_log_says_the_rate_of_each_encoder(work):
+    few = {"epochs": 1, "audio_epochs": 1, "log_every": 1, "layer_decay": 0.5}
+    finetune(work, name="mine", lr=1e-3, lr_clip=1e-4, lr_audio=1e-5, **few)
+    lines = [json.loads(line) for line in (work / "runs" / "mine" / LOG).read_text().splitlines()]
+    steps = [line for line in lines if line["kind"] == "step"]
+    for line in (line for line in steps if line["lr"]):  # a schedule ends at 0
+        own = {"visual", "text"} if line["stage"] == VIDEO_TEXT else {"audio"}
+        rates = {name.removeprefix("lr_") for name in line if name.startswith("lr_")}
+        assert rates == own | {f"{part}_lowest" for part in own}
+        for part in own:
+            share = 1e-2 if part == "audio" else 0.1
+            assert line[f"lr_{part}"] == pytest.approx(share * line["lr"])
+            assert line[f"lr_{part}_lowest"] < line[f"lr_{part}"] / 2
 
 
 def test_what_a_kill_left_half_written_is_removed(work):

@@ -61,6 +61,17 @@ def test_matrices_decay_to_what_was_asked_for_and_nothing_else_decays(decay_to):
         torch.testing.assert_close(weight.detach().double(), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_the_matrices_of_an_lstm_decay_and_its_biases_do_not():
+    lstm = nn.LSTM(3, 3)
+    decaying, others = weight_groups(lstm, lr=1.0, weight_decay=0.1)
+    assert {id(weight) for weight in decaying["params"]} == {
+        id(lstm.weight_ih_l0),
+        id(lstm.weight_hh_l0),
+    }
+    assert others["weight_decay"] == 0
+    assert len(others["params"]) == 2
+
+
 def test_decay_to_zero_is_torchs_own_to_the_bit():
     mine, theirs = a_net(), a_net()
     gradients = take_steps(mine, 5, decay_to="zero")

@@ -28,6 +28,9 @@ VARIED = {
     "positive": {"same_video": "positive", "directions": "sum"},
     "late": {"temperature": "late"},
     "fixed": {"temperature": "fixed"},
+    "dual softmax": {"loss_dual_softmax": 0.1},
+    "distilled": {"loss_distillation": 0.3},
+    "distilled by tokens": {"loss_distillation": 0.3, "loss_distillation_by": "tokens"},
     "bfloat16": {"precision": "bfloat16"},
     "patient": {"patience": 1},
     "together": {
