@@ -697,6 +697,8 @@ def _report_interrupt(arguments: Sequence[str]) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # we are leaving already
     command = command_line(arguments)
+    if launched().size > 1:
+        click.echo("If nobody stopped it, torchrun says below which process ended.", err=True)
     click.echo(f"Stopped. What is done is kept. Continue with: {command}", err=True)
     return INTERRUPTED
 

@@ -100,6 +100,9 @@ def _finetune(config: FinetuneConfig, on_progress: OnProgress) -> FinetuneReport
     require_fingerprint(cache.fingerprint, origin_of(run).fingerprint, str(cache.folder))
     train, select = load_features(cache, run.settings["select_on"])
     if not ((folder / WEIGHTS).exists() and run.complete):
+        if is_first():
+            epochs = sum(stage.epochs for stage in plan_stages(run))
+            on_progress(Progress(total=epochs, note="loading"))
         with naming_the_room("to load the encoders", "use --device cpu, or another machine"):
             tuning = prepare(config, run, cache, train, select)
         wait_for_all()  # until each has looked for the folder of the run
