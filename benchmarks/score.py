@@ -92,7 +92,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=PAIRS, help="texts and videos, each")
     parser.add_argument("--literal", type=int, default=LITERAL_PAIRS, help="of them for literal")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--captions", type=int, default=MSVD[0], help="of the second table")
     return parser.parse_args()
 

@@ -194,9 +194,10 @@ def _from_tag(name: str, tag: str, *, offline: bool) -> Backbone:
     tags = open_clip.list_pretrained_tags_by_model(name)
     if tag not in tags:
         if Path(tag).name != tag or Path(tag).suffix in _ENDINGS:
+            others = f", or give one of the tags {', '.join(tags)}" if tags else ""
             raise MissingError(
-                f"{tag} is not there, where the weights of {name} should be: put the file back, or "
-                "give another"
+                f"{tag} is not there, where the weights of {name} should be: put the file back, "
+                f"or give the path of another{others}"
             )
         what = f"or one of the tags {', '.join(tags)}" if tags else "it has no tags"
         raise MissingError(f"{tag} is no file with weights of {name}: give a path, {what}")

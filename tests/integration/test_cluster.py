@@ -98,6 +98,7 @@ def test_the_quiet_extraction_is_what_it_should_be(quiet):
     assert sorted(quiet) == ["captions-00000.h5", MANIFEST, *shards]
 
 
+@pytest.mark.slow
 def test_workers_killed_every_few_seconds_change_nothing(tmp_path, command, quiet):
     with (
         started_cluster(tmp_path / "cluster", 3, preload=spoiling_preload(tmp_path)) as cluster,
@@ -116,6 +117,7 @@ def test_workers_killed_every_few_seconds_change_nothing(tmp_path, command, quie
     assert_equal_to_quiet(tmp_path, quiet)
 
 
+@pytest.mark.slow
 def test_decoders_that_crash_or_hang_on_workers_are_quarantined_and_named(tmp_path):
     names = ["crash.mp4", "hang.mp4", *(f"good-{number}.mp4" for number in range(4))]
     clips = make_clips(tmp_path / "clips", names)

@@ -25,6 +25,7 @@ def home(tmp_path):
     return home
 
 
+@pytest.mark.slow
 def test_an_empty_home_stays_empty_through_every_command(home, encoded):
     environment = clean_environment(HOME=str(home))
     (cache,) = (encoded / "vidret-work" / "cache").iterdir()

@@ -68,6 +68,7 @@ def test_a_folder_is_cached_first_and_then_searched(here, films):
     assert "videos/s" not in again.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_is_cached_as_the_settings_of_extract_say(tmp_path):
     (tmp_path / "clips").mkdir()
     for video in load_synth_mini().videos[:2]:

@@ -552,7 +552,7 @@ def test_where_to_get_a_default_is_where_open_clip_gets_it(name):
 
 @pytest.mark.usefixtures("no_network")
 def test_a_path_that_is_not_there_is_no_tag_either():
-    with pytest.raises(MissingError, match=r"/absent/w\.pt is no file .*one of the tags openai"):
+    with pytest.raises(MissingError, match=r"/absent/w\.pt is not there, .*one of the tags openai"):
         load_clip("ViT-B-32-quickgelu@/absent/w.pt")
 
 

@@ -349,6 +349,7 @@ def test_what_the_run_has_learned_is_not_judged_by_the_words_beside_resume(work)
         run_finetune(config, on_progress=quiet)
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_work_folder_may_be_moved_and_gone_on_with(tmp_path, made):
     old, new = tmp_path / "old" / "work", tmp_path / "new" / "work"
     shutil.copytree(made, old)
