@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from vidret.data.batches import Texts, Videos
+from vidret.heads.mean import MeanPooling
 from vidret.heads.mgfi import ACTIVATIONS
 from vidret.heads.options import HeadOptions
 from vidret.heads.temporal import OrderedFrames, in_order
@@ -42,8 +43,8 @@ class FrameWeights(Protocol):
         """How many numbers a video of so many frames holds at once."""
 
 
-class PooledFrames(nn.Module):
-    """Cosine of the sentence with a weighted sum of frames.
+class PooledFrames(MeanPooling):
+    """Cosine of the sentence with a weighted sum of frames, and not with their plain mean.
 
     Args:
         along: changes the frames before; None leaves them.
@@ -63,23 +64,11 @@ class PooledFrames(nn.Module):
         self.weigh = weigh
         self.unit = unit
 
-    def forward(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video"]:
-        """Return the similarity of every text to every video."""
-        return self.score(self.prepare_texts(texts), self.prepare_videos(videos))
-
-    def parts(self, texts: Texts, videos: Videos) -> dict[str, Float[Tensor, "text video"]]:
-        """Return the similarity as its one part, `frames`."""
-        return self.score_parts(self.prepare_texts(texts), self.prepare_videos(videos))
-
     def frame_weights(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video frame"]:
         """Return how much each frame counts, which no text changes."""
         ordered = in_order(videos)
         weights = ordered.put_back(self._weights(self._frames(ordered), ordered.mask))
         return weights.expand(len(texts), -1, -1)
-
-    def prepare_texts(self, texts: Texts) -> Float[Tensor, "text dim"]:
-        """What depends on the texts alone."""
-        return normalize(texts.sentence, dim=-1)
 
     def prepare_videos(self, videos: Videos) -> Float[Tensor, "video dim"]:
         """What depends on the videos alone: all but one product."""
@@ -87,22 +76,6 @@ class PooledFrames(nn.Module):
         frames = self._frames(ordered)
         weights = self._weights(frames, ordered.mask)
         return normalize((weights[..., None] * frames).sum(1), dim=-1)
-
-    def score(
-        self, texts: Float[Tensor, "text dim"], videos: Float[Tensor, "video dim"]
-    ) -> Float[Tensor, "text video"]:
-        """Return the similarity of prepared texts and videos."""
-        return texts @ videos.T
-
-    def score_parts(
-        self, texts: Float[Tensor, "text dim"], videos: Float[Tensor, "video dim"]
-    ) -> dict[str, Float[Tensor, "text video"]]:
-        """Return the one part of the similarity of prepared texts and videos."""
-        return {"frames": self.score(texts, videos)}
-
-    def floats_per_pair(self, words: int, frames: int) -> int:  # noqa: ARG002 (every head's shape)
-        """How many numbers scoring holds at once for a pair of a text and a video."""
-        return 1
 
     def floats_per_video(self, frames: int, dim: int) -> int:
         """How many numbers preparing a video takes; one vector of them is kept."""
