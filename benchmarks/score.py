@@ -19,15 +19,11 @@ from torch.nn.functional import normalize
 
 from vidret.data.batches import Texts, Videos
 from vidret.heads.catalog import build_retriever
+from vidret.heads.folded import PAIRS as PAIRS_AT_ONCE
 from vidret.heads.mgfi import MGFI, quick_gelu
 from vidret.heads.products import quick_products, quicker_is_exact
 from vidret.heads.retriever import Retriever
-from vidret.heads.scoring import (
-    TEXTS_PER_BLOCK,
-    VIDEOS_PER_CPU_BLOCK,
-    score_in_blocks,
-    usual_memory,
-)
+from vidret.heads.scoring import score_in_blocks, usual_memory
 
 DIM, FRAMES, PAIRS = 512, 12, 1000
 LITERAL_PAIRS = 100  # texts and videos each: the word axis takes its memory and its time
@@ -189,12 +185,13 @@ def _feed_forward(head: MGFI, z: Tensor) -> Tensor:
 
 
 def _product(head: MGFI, pairs: int, *, quick: bool) -> None:
-    """The one product that no algebra takes away, by the same library and in blocks like ours."""
+    """The one product that no algebra takes away, by the same library and in pieces like ours."""
     weight = head.feed_forward.second.weight.T
-    rows = torch.randn(TEXTS_PER_BLOCK * VIDEOS_PER_CPU_BLOCK, len(weight))
+    rows = torch.randn(PAIRS_AT_ONCE, len(weight))
+    room = torch.empty(len(rows), weight.shape[1])
     with quick_products(wanted=quick):
         for _ in range(pairs // len(rows)):
-            rows @ weight
+            torch.mm(rows, weight, out=room)
 
 
 def _double(batch: Texts | Videos) -> Texts | Videos:  # type: ignore[type-var]

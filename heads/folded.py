@@ -38,7 +38,7 @@ from vidret.heads.options import Activation
 
 COLUMNS = 8  # blocks of the triangular factor: with more there are fewer zeros and smaller products
 NARROWEST = 64
-QUERIES = 512  # and
+QUERIES = 256  # and
 PAIRS = 2048  # at once, so that what is made of them stays within a core's cache
 
 
@@ -264,13 +264,11 @@ class FoldedMGFI:
         word_bias: Float[Tensor, "text word 1"] | None,
     ) -> Float[Tensor, "text word frame video"]:
         """Equations 6 and 7 before the sum over words; `a` is used up."""
-        best = a.amax(2)
-        per_word = a.sub_(best[:, :, None]).exp_()  # (6), not yet divided by its sum
-        best *= self.word_scale
+        best = a.amax(2).mul_(self.word_scale)
         if word_bias is not None:
             best += word_bias
-        shares = best.softmax(1) / per_word.sum(2)  # (7), and what (6) is still to be divided by
-        return per_word.mul_(shares[:, :, None])
+        per_word = torch.softmax(a, 2, out=self.scratch("per word", tuple(a.shape), a))  # (6)
+        return per_word.mul_(best.softmax(1)[:, :, None])  # (7)
 
     def _rows(
         self, name: str, weights: Float[Tensor, "text frame video"]
@@ -311,11 +309,16 @@ class FoldedMGFI:
     ) -> None:
         """Add `H W x` and `|H W|^2`, both from `H R^T`, a block of its columns at a time."""
         rows, pairs = hidden.flatten(0, 1), tuple(squared.shape)
-        for start, factor in self.factors:
+        lengths = self.scratch("lengths", (len(self.factors), *pairs), along)
+        products = self.scratch("along", (len(self.factors), *pairs), along)
+        for number, (start, factor) in enumerate(self.factors):
             room = self.scratch("columns", (len(rows), factor.shape[1]), rows)
             block = torch.mm(rows[:, start:], factor, out=room).to(along.dtype).view(*pairs, -1)
-            squared += torch.linalg.vector_norm(block, dim=-1).square_()
-            along += block.mul_(texts.second[:, start : start + factor.shape[1]]).sum(-1)
+            torch.linalg.vector_norm(block, dim=-1, out=lengths[number])
+            block *= texts.second[:, start : start + factor.shape[1]]
+            torch.sum(block, -1, out=products[number])
+        squared += lengths.square_().sum(0)
+        along += products.sum(0)
 
 
 class Scratch:
