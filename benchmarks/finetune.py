@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from models import BACKBONE, TINY, real_encoders
-from peak import peak_memory
+from vidret.pipelines.training.peak import peak_memory
 from report import BUILD, mebibytes, number, show, show_machine, table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from peak import peak_memory
+from vidret.pipelines.training.peak import peak_memory
 from report import mebibytes, number, show, show_machine, table, verdict
 from timing import Seconds, median, take_turns, times_slower
 from torch import Tensor, nn

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from peak import peak_memory
+from vidret.pipelines.training.peak import peak_memory
 from report import mebibytes, number, show, show_machine, table, verdict
 from timing import Seconds, median, take_turns, times_slower
 from torch import Tensor

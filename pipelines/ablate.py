@@ -1,8 +1,8 @@
 """`vidret ablate`: the rows of the paper's Table 1 and their variations, each over seeds."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vidret.data.cache import FeatureCache, newest_cache
@@ -11,8 +11,10 @@ from vidret.data.features import SplitFeatures
 from vidret.extract.encoders import pick_device
 from vidret.heads.metrics import Competition
 from vidret.heads.protocols import PROTOCOLS
+from vidret.heads.reranking.options import find_reranker
 from vidret.heads.streaming import BothRanks
 from vidret.pipelines.ablation.comparing import compare
+from vidret.pipelines.ablation.costs import RowCost, cost_of_row, shape_of
 from vidret.pipelines.ablation.fits import SPLIT, Fit, Plan, State, plan_fits, state_of
 from vidret.pipelines.ablation.processes import count_jobs, fit_side_by_side
 from vidret.pipelines.ablation.report import (
@@ -23,9 +25,17 @@ from vidret.pipelines.ablation.report import (
     Row,
     verdict_on,
 )
+from vidret.pipelines.ablation.reranked import (
+    Again,
+    ByName,
+    rank_again,
+    reranking_of,
+    said_of_reranking,
+)
 from vidret.pipelines.ablation.rows import TABLE_1, Kind, base_of, kinds_of_rows
 from vidret.pipelines.ablation.working import Bench, Event, OnEvent, fit_in_turn
 from vidret.pipelines.config.fitting import AblateConfig
+from vidret.pipelines.config.settings import EvaluateConfig
 from vidret.pipelines.display.progress import OnProgress, Progress
 from vidret.pipelines.evaluate import Setting, describe_setting, scores_of
 from vidret.pipelines.training.fitting import PART_OF_TRAIN
@@ -46,6 +56,7 @@ class _Table:
     kept: dict[Path, BothRanks]
     v2t_by: Competition
     features: SplitFeatures
+    reranking: EvaluateConfig | None
 
 
 def run_ablate(config: AblateConfig, *, on_progress: OnProgress) -> AblateReport:
@@ -60,7 +71,10 @@ def run_ablate(config: AblateConfig, *, on_progress: OnProgress) -> AblateReport
             kept[fit.folder] = ranks
     if not kept:
         raise verdict_on(tuple(failures))
-    return _report(config, table, kept, failures)
+    tell = _teller(table, kept, failures, on_progress)
+    again = _rank_again(config, table, kept, tell)
+    costs = _costs(config, table, kept, tell)
+    return _report(config, table, kept, failures, again, costs)
 
 
 def plan_ablate(config: AblateConfig) -> AblatePlan:
@@ -83,10 +97,11 @@ def plan_ablate(config: AblateConfig) -> AblatePlan:
 
 def _look(config: AblateConfig) -> _Table:
     """Everything that can be said and refused before a fit begins."""
-    _require_folders([*(config.out or ()), *(config.plot or ())])
+    _require_folders([*(config.out or ()), *(config.plot or ()), *(config.plot_cost or ())])
     if config.tensorboard:
         require_tensorboard()
     cache = FeatureCache.open(config.cache or newest_cache(config.work))
+    reranking = reranking_of(config, cache)
     rows = kinds_of_rows(config, cache)
     base = base_of(config, rows)
     plan = plan_fits(config, cache, rows)
@@ -106,6 +121,7 @@ def _look(config: AblateConfig) -> _Table:
         kept={folder: ranks for folder, (_, ranks) in found.items() if ranks is not None},
         v2t_by=v2t_by,
         features=features,
+        reranking=reranking,
     )
 
 
@@ -158,20 +174,90 @@ def _follower(table: _Table, on_progress: OnProgress) -> OnEvent:
     return follow
 
 
+def _teller(
+    table: _Table,
+    kept: Mapping[Path, BothRanks],
+    failures: Sequence[Failure],
+    on_progress: OnProgress,
+) -> Callable[[str], None]:
+    """What tells of the work behind the fits."""
+    skipped = len(table.kept)
+    counts = Progress(
+        done=len(kept) - skipped,
+        failed=len(failures),
+        skipped=skipped,
+        total=len(kept) + len(failures),
+    )
+    return lambda note: on_progress(replace(counts, note=note))
+
+
+def _rank_again(
+    config: AblateConfig,
+    table: _Table,
+    kept: Mapping[Path, BothRanks],
+    tell: Callable[[str], None],
+) -> dict[Path, ByName]:
+    """The ranks of every run by each re-ranker."""
+    if table.reranking is None:
+        return {}
+    again = Again(
+        cache=table.cache,
+        features=table.features,
+        config=table.reranking,
+        v2t_by=table.v2t_by,
+        device=pick_device(config.device),
+    )
+    return {folder: rank_again(again, table.plan.fits[folder], tell) for folder in kept}
+
+
+def _costs(
+    config: AblateConfig,
+    table: _Table,
+    kept: Mapping[Path, BothRanks],
+    tell: Callable[[str], None],
+) -> dict[Kind, RowCost]:
+    """What every row costs, where that is to be shown."""
+    if not config.shows_cost:
+        return {}
+    shape, costs = shape_of(table.cache, table.features), {}
+    for row in table.rows:
+        folders = [table.plan.cells[row, seed] for seed in config.seeds]
+        fits = [table.plan.fits[folder] for folder in folders if folder in kept]
+        if fits:
+            tell(f"{row.label}, its cost")
+            costs[row] = cost_of_row(fits, shape, pick_device(config.device))
+    return costs
+
+
 def _report(
     config: AblateConfig,
     table: _Table,
     kept: Mapping[Path, BothRanks],
     failures: Iterable[Failure],
+    again: Mapping[Path, ByName],
+    costs: Mapping[Kind, RowCost],
 ) -> AblateReport:
-    ranks = {row: _ranks_by_seed(config, table, kept, row) for row in table.rows}
+    rows: list[Row] = []
+    base = _ranks_by_seed(config, table, kept, table.base)
+    for kind in table.rows:
+        plain = _ranks_by_seed(config, table, kept, kind)
+        if not plain:
+            continue
+        compared = {} if kind == table.base else base
+        rows.append(replace(_row(config, table, kind, plain, compared), cost=costs.get(kind)))
+        for name in config.rerank or ():
+            anew = {seed: again[table.plan.cells[kind, seed]][name] for seed in plain}
+            row = _row(config, table, kind, anew, base)
+            rows.append(replace(row, rerank=find_reranker(name)))
     return AblateReport(
-        rows=tuple(_row(config, table, ranks, row) for row in table.rows if ranks[row]),
+        rows=tuple(rows),
         seeds=config.seeds,
         setting=_setting(table),
         base=table.base.label,
         resamples=config.resamples,
         failures=tuple(failures),
+        reranking=() if table.reranking is None else said_of_reranking(table.reranking),
+        shape=shape_of(table.cache, table.features) if config.shows_cost else None,
     )
 
 
@@ -183,18 +269,18 @@ def _ranks_by_seed(
 
 
 def _row(
-    config: AblateConfig, table: _Table, ranks: Mapping[Kind, Mapping[int, BothRanks]], row: Kind
+    config: AblateConfig,
+    table: _Table,
+    row: Kind,
+    ranks: Mapping[int, BothRanks],
+    base: Mapping[int, BothRanks],
 ) -> Row:
-    against = (
-        {}
-        if row == table.base
-        else compare(ranks[row], ranks[table.base], table.features, resamples=config.resamples)
-    )
+    against = compare(ranks, base, table.features, resamples=config.resamples) if base else {}
     return Row(
         head=row.head,
-        scores=tuple(scores_of(its, table.features) for its in ranks[row].values()),
-        seeds=tuple(ranks[row]),
-        runs=tuple(table.plan.cells[row, seed].name for seed in ranks[row]),
+        scores=tuple(scores_of(its, table.features) for its in ranks.values()),
+        seeds=tuple(ranks),
+        runs=tuple(table.plan.cells[row, seed].name for seed in ranks),
         changes=row.changes,
         ignored=row.ignored,
         against_base=against,

@@ -524,6 +524,7 @@ def evaluate(config: EvaluateConfig) -> None:
     epilog=examples(
         "vidret ablate --seeds 0,1,2,3,4 --out table.md --plot table.svg",
         "vidret ablate --heads mean,w-f --vary word_weight_scale=literal,sqrt_c --dry-run",
+        "vidret ablate --heads mean,xpool,mgfi,hcmi --cost --rerank qb-norm,dsl",
     ),
 )
 @json_progress_option
@@ -543,7 +544,8 @@ def ablate(config: AblateConfig, *, json_progress: bool) -> None:
         return
     with progress_display("ablate", unit="runs", json_lines=json_progress) as on_progress:
         report = run_ablate(config, on_progress=on_progress)
-    for path in write_ablation(report, out=config.out, plot=config.plot):
+    files = {"out": config.out, "plot": config.plot, "plot_cost": config.plot_cost}
+    for path in write_ablation(report, **files):
         log.info("Wrote %s", path)
     _publish(report, lambda report: render_ablate(report, config.format), as_json=as_json)
 

@@ -8,6 +8,7 @@ over and the ranks are made anew.
 import hashlib
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,31 +25,56 @@ FORMAT = 1
 DIRECTIONS = ("t2v", "v2t")
 COUNTS = ("better", "tied")
 
+Told = Sequence[str | int]
+
 
 def keep_ranks(
-    folder: Path, run: Run, cache: FeatureCache, split: str, v2t_by: Competition, ranks: BothRanks
+    folder: Path,
+    run: Run,
+    cache: FeatureCache,
+    split: str,
+    v2t_by: Competition,
+    ranks: BothRanks,
+    *,
+    rerank: Told = (),
 ) -> None:
-    """Write the ranks of a finished run on a split, whole or not at all."""
-    made_of = _made_of(folder, run, cache, split, v2t_by)
+    """Write the ranks of a finished run on a split, whole or not at all.
+
+    Args:
+        folder: of the run.
+        run: whose ranks they are.
+        cache: of the split.
+        split: that was ranked.
+        v2t_by: whom a video's captions compete with.
+        ranks: to write.
+        rerank: the re-ranker and all that decides what it does; nothing for the plain ranks.
+    """
+    made_of = _made_of(folder, run, cache, split, v2t_by, rerank)
     columns = {
         f"{way}_{count}": getattr(getattr(ranks, way), count).astype(np.int32)
         for way in DIRECTIONS
         for count in COUNTS
     }
-    with publish(_place(folder, split)) as part, part.open("wb") as file:
+    with publish(_place(folder, split, rerank)) as part, part.open("wb") as file:
         np.savez_compressed(file, made_of=np.array(made_of), **columns)
 
 
 def kept_ranks(
-    folder: Path, run: Run, cache: FeatureCache, split: str, v2t_by: Competition
+    folder: Path,
+    run: Run,
+    cache: FeatureCache,
+    split: str,
+    v2t_by: Competition,
+    *,
+    rerank: Told = (),
 ) -> BothRanks | None:
     """The ranks of a finished run on a split, or None where there are none of what it is now."""
-    path = _place(folder, split)
+    path = _place(folder, split, rerank)
     if not (path.exists() and (folder / WEIGHTS).exists()):
         return None
     try:
         with path.open("rb") as file, np.load(file) as kept:
-            if str(kept["made_of"]) != _made_of(folder, run, cache, split, v2t_by):
+            if str(kept["made_of"]) != _made_of(folder, run, cache, split, v2t_by, rerank):
                 return None
             t2v, v2t = (
                 Ranks(**{count: kept[f"{way}_{count}"].astype(np.int64) for count in COUNTS})
@@ -59,11 +85,13 @@ def kept_ranks(
     return BothRanks(t2v=t2v, v2t=v2t)
 
 
-def _place(folder: Path, split: str) -> Path:
-    return folder / f"ranks-{split}.npz"
+def _place(folder: Path, split: str, rerank: Told) -> Path:
+    return folder / f"ranks-{'-'.join([split, *map(str, rerank[:1])])}.npz"
 
 
-def _made_of(folder: Path, run: Run, cache: FeatureCache, split: str, v2t_by: Competition) -> str:
+def _made_of(
+    folder: Path, run: Run, cache: FeatureCache, split: str, v2t_by: Competition, rerank: Told
+) -> str:
     """A hash of all that decides the ranks."""
     manifest = cache.manifest
     told = {
@@ -77,6 +105,6 @@ def _made_of(folder: Path, run: Run, cache: FeatureCache, split: str, v2t_by: Co
         "shards": sorted((entry.file, entry.checksum) for entry in manifest.shards),
         "files": manifest.files,
         "removed": asdict(manifest.removed),
-        "split": [split, v2t_by],
+        "split": [split, v2t_by, *rerank],
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -6,7 +6,10 @@ from statistics import mean, stdev
 from typing import Any
 
 from vidret.data.errors import VidretError
+from vidret.heads.costs import Shape
+from vidret.heads.reranking.options import Reranker
 from vidret.pipelines.ablation.comparing import Comparison
+from vidret.pipelines.ablation.costs import RowCost
 from vidret.pipelines.ablation.fits import State
 from vidret.pipelines.ablation.rows import Kind
 from vidret.pipelines.config.varying import Changes
@@ -39,6 +42,8 @@ class Row:
         changes: what differs from the settings that all rows share.
         ignored: settings that vary in the table and play no part here.
         against_base: the distance from the base row by direction and metric; empty for itself.
+        rerank: what its runs are ranked again by; None for a plain row.
+        cost: what it takes, where that was asked for; re-ranking is not in it.
     """
 
     head: str
@@ -48,11 +53,14 @@ class Row:
     changes: Changes = ()
     ignored: tuple[str, ...] = ()
     against_base: Mapping[str, Mapping[str, Comparison]] = field(default_factory=dict)
+    rerank: Reranker | None = None
+    cost: RowCost | None = None
 
     @property
     def label(self) -> str:
-        """What the paper's table calls it."""
-        return Kind(head=self.head, changes=self.changes, ignored=self.ignored).label
+        """What the paper's table calls it, and what looks at more than the query."""
+        plain = Kind(head=self.head, changes=self.changes, ignored=self.ignored).label
+        return f"{plain}, {self.rerank.name} [{self.rerank.tag}]" if self.rerank else plain
 
     def values(self, direction: str, metric: str) -> list[float]:
         """One metric of every seed."""
@@ -70,6 +78,8 @@ class AblateReport:
         base: label of the row that the others are compared with.
         resamples: draws behind each interval.
         failures: fits that came to nothing.
+        reranking: what is to be known of the re-ranked rows.
+        shape: of the texts and videos that costs were measured on; None without costs.
     """
 
     rows: tuple[Row, ...]
@@ -78,6 +88,8 @@ class AblateReport:
     base: str = ""
     resamples: int = 0
     failures: tuple[Failure, ...] = ()
+    reranking: tuple[str, ...] = ()
+    shape: Shape | None = None
 
     @property
     def verdict(self) -> VidretError | None:
@@ -91,12 +103,16 @@ class AblateReport:
             "seeds": list(self.seeds),
             "base": self.base,
             "resamples": self.resamples,
+            "reranking": list(self.reranking),
+            "cost_shape": self.shape and asdict(self.shape),
             "rows": [
                 {
                     "head": row.head,
                     "label": row.label,
                     "changes": dict(row.changes),
                     "ignored": list(row.ignored),
+                    "rerank": row.rerank and {"name": row.rerank.name, "tag": row.rerank.tag},
+                    "cost": row.cost and asdict(row.cost),
                     **{way: spread_of(row, way) for way in ("t2v", "v2t", "kinds")},
                     "against_base": {
                         way: {metric: asdict(one) for metric, one in its.items()}

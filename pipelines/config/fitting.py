@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from vidret.heads.options import HeadOptions
+from vidret.heads.reranking.options import RERANKERS
 from vidret.pipelines.config.declaring import (
     DEVICES,
     Config,
@@ -17,6 +18,7 @@ from vidret.pipelines.config.declaring import (
     setting,
 )
 from vidret.pipelines.config.hierarchy import HierarchyConfig, check_hierarchy
+from vidret.pipelines.config.reranking import BANK_SIZE
 from vidret.pipelines.config.unfreezing import Unfrozen, check_encoders, read_unfreeze
 
 TABLE_SUFFIXES = (".md", ".tex", ".json", ".csv", ".txt")
@@ -324,11 +326,36 @@ class AblateConfig(FitConfig):
         metavar="FILE",
         repeatable=True,
     )
+    cost: bool = setting(
+        default=False, help="Also show what each row costs to train, and a pair to score."
+    )
+    plot_cost: tuple[Path, ...] | None = setting(
+        None,
+        help="File for a picture of R@1 against the cost of a pair; may be given again.",
+        metavar="FILE",
+        repeatable=True,
+    )
+    rerank: tuple[str, ...] | None = setting(
+        None,
+        help=f"Rows for {', '.join(RERANKERS)} below every row.",
+        metavar="NAME,NAME...",
+    )
+    rerank_tune: str | None = setting(
+        None, help="Split that picks a setting of each re-ranker, as val; unset picks none."
+    )
+    bank_size: int = setting(
+        BANK_SIZE, help="Captions of split train in a bank, and videos, at most; 0 is all."
+    )
     dry_run: bool = setting(default=False, help="Only say what is done and what would be fitted.")
+
+    @property
+    def shows_cost(self) -> bool:
+        """Whether costs are to be known."""
+        return self.cost or self.plot_cost is not None
 
     def __post_init__(self) -> None:
         FitConfig.__post_init__(self)
-        for name in ("heads", "vary", "out", "plot"):
+        for name in ("heads", "vary", "out", "plot", "plot_cost"):
             its = getattr(self, name)
             if its is not None:
                 check_list(name, its)
@@ -344,8 +371,9 @@ class AblateConfig(FitConfig):
         )
         for path in self.out or ():
             check_suffix("out", path, TABLE_SUFFIXES)
-        for path in self.plot or ():
-            check_suffix("plot", path, PLOT_SUFFIXES)
+        for name in ("plot", "plot_cost"):
+            for path in getattr(self, name) or ():
+                check_suffix(name, path, PLOT_SUFFIXES)
 
 
 def check_suffix(name: str, path: Path, known: tuple[str, ...]) -> None:

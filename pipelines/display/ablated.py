@@ -10,10 +10,14 @@ from vidret.pipelines.ablation.report import AblatePlan, AblateReport
 from vidret.pipelines.display.ablation_forms import ablation_text
 from vidret.pipelines.display.ablation_words import (
     COMPARISON,
+    COSTS,
     LEAD,
     METRICS,
     caption_of,
     comparison_cells,
+    cost_cells,
+    cost_sentences,
+    costed,
     protocol_line,
 )
 from vidret.pipelines.display.ranked import DIRECTIONS
@@ -33,6 +37,10 @@ def render_ablate(report: AblateReport, form: str = "table") -> Rendered:
             tables.append(_comparison_table(report, way, name))
     if kinds := list(report.rows[0].scores[0].kinds):
         tables.append(_kinds_table(report, kinds))
+    if costed(report):
+        tables.append(_cost_table(report))
+        tables[-2] = replace(tables[-2], caption=caption_of(report))
+        return [*(part for table in tables[:-1] for part in (table, "")), tables[-1]]
     last = replace(tables.pop(), caption=caption_of(report))
     return [*(part for table in tables for part in (table, "")), last]
 
@@ -88,6 +96,15 @@ def _kinds_table(report: AblateReport, kinds: list[str]) -> Table:
             (_loose(row.label), *(mean_std(row.values("kinds", kind)) for kind in kinds))
             for row in report.rows
         ),
+    )
+
+
+def _cost_table(report: AblateReport) -> Table:
+    return Table(
+        title="What each head costs",
+        columns=("head", *COSTS),
+        rows=tuple((_loose(row.label), *cost_cells(row)) for row in costed(report)),
+        caption=cost_sentences(report),
     )
 
 

@@ -14,7 +14,11 @@ FORM_OF = {".md": "markdown", ".tex": "latex", ".json": "json", ".csv": "csv", "
 
 
 def write_ablation(
-    report: AblateReport, *, out: Sequence[Path] | None, plot: Sequence[Path] | None
+    report: AblateReport,
+    *,
+    out: Sequence[Path] | None,
+    plot: Sequence[Path] | None,
+    plot_cost: Sequence[Path] | None = None,
 ) -> list[Path]:
     """Write the files that were asked for, and return them.
 
@@ -27,7 +31,11 @@ def write_ablation(
         from vidret.pipelines.display.ablation_plot import plotted
 
         _write(path, plotted(report, path.suffix.lower().removeprefix(".")))
-    return [*(out or ()), *(plot or ())]
+    for path in plot_cost or ():
+        from vidret.pipelines.display.cost_plot import cost_plotted
+
+        _write(path, cost_plotted(report, path.suffix.lower().removeprefix(".")))
+    return [*(out or ()), *(plot or ()), *(plot_cost or ())]
 
 
 def _text(report: AblateReport, form: str) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from statistics import mean
 from typing import Any
 
@@ -12,10 +13,14 @@ from vidret.pipelines.ablation.comparing import LOWER_IS_BETTER
 from vidret.pipelines.ablation.report import AblateReport, Row, spread_of
 from vidret.pipelines.display.ablation_words import (
     COMPARISON,
+    COSTS,
     LEAD,
     METRICS,
     caption_of,
     comparison_cells,
+    cost_cells,
+    cost_sentences,
+    costed,
     protocol_line,
 )
 from vidret.pipelines.display.ranked import DIRECTIONS
@@ -35,6 +40,7 @@ TEX = {
     "±": r"$\pm$",
     "<": r"$<$",
     ">": r"$>$",
+    "µ": r"$\mu$",
 }
 
 
@@ -64,7 +70,7 @@ def markdown_text(report: AblateReport) -> str:
             compared = comparison_cells(row, way) if _compared(report) else ()
             lines.append(_markdown_line([_escape_markdown(row.label), *spread, *compared]))
         lines.append("")
-    return "\n".join([*lines, _escape_markdown(caption_of(report)), ""])
+    return "\n".join([*lines, _escape_markdown(caption_of(report)), "", *_markdown_costs(report)])
 
 
 def latex_text(report: AblateReport) -> str:
@@ -93,7 +99,7 @@ def latex_text(report: AblateReport) -> str:
             r"  \end{tabular}",
             r"\end{table*}",
         ]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *_latex_costs(report), ""])
 
 
 def csv_text(report: AblateReport) -> str:
@@ -157,6 +163,16 @@ def _tex_arrow(metric: str) -> str:
     return r"\downarrow" if metric in LOWER else r"\uparrow"
 
 
+def _markdown_costs(report: AblateReport) -> Iterator[str]:
+    if not costed(report):
+        return
+    yield from ("**What each head costs**", "", _markdown_line(["head", *COSTS]))
+    yield "|:---|" + "---:|" * len(COSTS)
+    for row in costed(report):
+        yield _markdown_line([_escape_markdown(row.label), *cost_cells(row)])
+    yield from ("", _escape_markdown(cost_sentences(report)), "")
+
+
 def _markdown_line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -177,6 +193,19 @@ def _latex_rows(report: AblateReport, way: str) -> Iterator[str]:
         compared = comparison_cells(row, way) if _compared(report) else ()
         cells = [one.replace("±", r"$\pm$") for one in spread]
         yield _latex_line([_escape_latex(row.label), *cells, *map(_latex_number, compared)])
+
+
+def _latex_costs(report: AblateReport) -> Iterator[str]:
+    if not costed(report):
+        return
+    yield from (r"\begin{table*}", r"  \centering", r"  \footnotesize")
+    yield rf"  \caption{{{_escape_latex(cost_sentences(report))}}}"
+    yield r"  \label{tab:ablation-cost}"
+    yield rf"  \begin{{tabular}}{{l{'r' * len(COSTS)}}}"
+    yield from (r"    \toprule", _latex_line(["head", *map(_escape_latex, COSTS)]), r"    \midrule")
+    for row in costed(report):
+        yield _latex_line(list(map(_escape_latex, [row.label, *cost_cells(row)])))
+    yield from (r"    \bottomrule", r"  \end{tabular}", r"\end{table*}")
 
 
 def _latex_line(cells: Sequence[str]) -> str:
@@ -222,3 +251,25 @@ def _csv_rows(row: Row) -> Iterator[dict[str, Any]]:
                     "seeds_ahead": its.seeds_ahead,
                 }
             yield numbers
+    if row.cost is not None:
+        yield from _csv_costs(row)
+
+
+def _csv_costs(row: Row) -> Iterator[dict[str, Any]]:
+    """What a row costs, a line a number."""
+    assert row.cost is not None
+    found = {
+        "train_seconds": row.cost.train_seconds,
+        "train_peak_bytes": row.cost.train_peak_bytes,
+        **asdict(row.cost.score),
+    }
+    for metric, number in found.items():
+        yield {
+            "head": row.head,
+            "row": row.label,
+            "direction": "cost",
+            "metric": metric,
+            "mean": "" if number is None else number,
+            "seeds": " ".join(map(str, row.seeds)),
+            "runs": " ".join(row.runs),
+        }

@@ -1,14 +1,20 @@
 """What a table of heads says in words and cells, whatever form it is shown in."""
 
+import math
 from collections.abc import Sequence
 
 from vidret.pipelines.ablation.comparing import Comparison
 from vidret.pipelines.ablation.report import AblateReport, Row
-from vidret.pipelines.display.ranked import competition_sentence
+from vidret.pipelines.display.ranked import DIRECTIONS, competition_sentence
 from vidret.pipelines.display.render import found_sentences, setting_line
+from vidret.pipelines.display.tables import mean_std
 
 METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")  # with their spread, what a line has room for
 LEAD = "R@1"  # the number whose distance from the base row is shown beside the table
+COSTS = (
+    *("R@1 t2v", "R@1 v2t", "kFLOP a pair", "µs a pair", "µs a text", "µs a video"),
+    *("training s", "peak MiB"),
+)
 COMPARISON = ("difference", "95 % interval", "favoured in", "seeds ahead")
 
 
@@ -37,6 +43,7 @@ def caption_of(report: AblateReport) -> str:
         sentences.append("Oracle: epochs were picked on the split that is reported.")
     if any(row.ignored for row in report.rows):
         sentences.append("A row with (any NAME) does not depend on that setting: it is made once.")
+    sentences += report.reranking
     fewer = [row for row in report.rows if len(row.scores) < len(report.seeds)]
     sentences += [f"{row.label}: {_seeds_of(row)} alone, the others failed." for row in fewer]
     return " ".join(sentences)
@@ -58,6 +65,49 @@ def comparison_cells(row: Row, direction: str) -> tuple[str, ...]:
         share_text(its.favour),
         f"{its.seeds_ahead} of {its.seeds}",
     )
+
+
+def costed(report: AblateReport) -> list[Row]:
+    """The rows whose cost is known."""
+    return [row for row in report.rows if row.cost is not None]
+
+
+def cost_cells(row: Row) -> tuple[str, ...]:
+    """Accuracy and what it costs, side by side."""
+    assert row.cost is not None
+    score, peak = row.cost.score, row.cost.train_peak_bytes
+    return (
+        *(mean_std(row.values(way, LEAD)) for way in DIRECTIONS),
+        _three_digits(score.flops / 1e3),
+        *(
+            _three_digits(1e6 * seconds)
+            for seconds in (score.pair_seconds, score.text_seconds, score.video_seconds)
+        ),
+        _three_digits(row.cost.train_seconds),
+        "-" if peak is None else f"{peak / 2**20:,.0f}",
+    )
+
+
+def cost_sentences(report: AblateReport) -> str:
+    """What the columns of a table of costs are."""
+    shape = report.shape
+    assert shape is not None
+    return (
+        f"Scoring on one thread: pairs of prepared texts of {shape.words} words and videos of "
+        f"{shape.frames} frames, width {shape.dim}, random numbers. FLOPs are those of matrix "
+        "products, two for a multiplication and an addition; a text and a video are prepared once, "
+        "however many pairs there are. Training: seconds of all batches of a seed, without the "
+        "measurements between epochs; the most memory above the features. Fits side by side and "
+        "other work on the machine make both slower, so seconds compare only within a table."
+    )
+
+
+def _three_digits(number: float) -> str:
+    """Three digits that count, and no exponent."""
+    if number == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(number)))
+    return f"{number:,.{digits}f}"
 
 
 def share_text(share: float) -> str:

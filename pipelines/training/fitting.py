@@ -27,6 +27,7 @@ from vidret.pipelines.training.checkpoints import (
     state_of_stage,
     steps_done,
 )
+from vidret.pipelines.training.costs import memory_noted
 from vidret.pipelines.training.journal import EPOCH, USUAL_LOG, Journal, LogSettings, read_log
 from vidret.pipelines.training.learners import head_learner, projecting_learner
 from vidret.pipelines.training.loop import (
@@ -163,7 +164,8 @@ def _fit_alone(
     retriever = _first_stage_of(after, folder) if after else build_head(run, sound=False)
     state = load_state(folder) or {"stage": None, "finished": {}}
     history: dict[str, Any] = dict(state["finished"])
-    with Journal(folder, log_settings, steps_done(state)) as journal:
+    to_log = Journal(folder, log_settings, steps_done(state))
+    with to_log as journal, memory_noted(folder, data.device):
         for stage in stages_of(run, shares_first_stage=after is not None):
             if stage.name in history:
                 continue

@@ -1,0 +1,84 @@
+"""Accuracy against cost as a picture, with a line along the heads that no other one beats."""
+
+import io
+from statistics import mean, stdev
+
+from vidret.pipelines.ablation.report import AblateReport, Row
+from vidret.pipelines.display.ablation_plot import DARK, LIGHT, METADATA, MIDDLE, STYLE, WAY
+from vidret.pipelines.display.ablation_words import LEAD, costed, protocol_line
+
+WIDTH, HEIGHT = 9.0, 5.5  # inches
+
+
+def cost_plotted(report: AblateReport, form: str) -> bytes:
+    """The picture as svg, png or pdf.
+
+    Each head is a dot at the time of a pair and its R@1, with the standard deviation of its seeds.
+    A line joins the heads for which no other is both as good and as quick.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    rows, file = costed(report), io.BytesIO()
+    with rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        axes = figure.subplots()
+        figure.suptitle(protocol_line(report).replace("; ", ";\n", 1), fontsize=8)
+        axes.set_xscale("log")
+        axes.set_xlabel("time of a pair, one thread (µs)")
+        axes.set_ylabel(f"{LEAD} text to video (%)")
+        axes.grid(color=LIGHT, linewidth=0.6)
+        axes.set_axisbelow(True)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        chance = report.setting.chance
+        axes.axhline(chance, color=MIDDLE, linewidth=0.8, linestyle=":", label="chance")
+        best = frontier(rows)
+        axes.step(
+            [_micro(row) for row in best],
+            [_recall(row) for row in best],
+            where="post",
+            color=MIDDLE,
+            linewidth=1.2,
+            label="nothing as quick is better",
+        )
+        for row in rows:
+            spread = stdev(row.values(WAY, LEAD)) if len(row.scores) > 1 else 0.0
+            axes.errorbar(
+                _micro(row),
+                _recall(row),
+                yerr=spread,
+                fmt="o",
+                color=DARK,
+                markerfacecolor=DARK if row in best else "white",
+                ecolor=MIDDLE,
+                markersize=5,
+            )
+            axes.annotate(
+                row.label,
+                (_micro(row), _recall(row)),
+                xytext=(5, 4),
+                textcoords="offset points",
+                fontsize=7,
+            )
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
+        figure.savefig(file, format=form, dpi=160, metadata=METADATA[form])
+    return file.getvalue()
+
+
+def frontier(rows: list[Row]) -> list[Row]:
+    """The rows that no other row beats in R@1 at no more time a pair, from the quickest on."""
+    found: list[Row] = []
+    for row in sorted(rows, key=lambda one: (_micro(one), -_recall(one))):
+        if not found or _recall(row) > _recall(found[-1]):
+            found.append(row)
+    return found
+
+
+def _micro(row: Row) -> float:
+    assert row.cost is not None
+    return 1e6 * row.cost.score.pair_seconds
+
+
+def _recall(row: Row) -> float:
+    return mean(row.values(WAY, LEAD))

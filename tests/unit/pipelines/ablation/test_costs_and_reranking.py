@@ -1,0 +1,180 @@
+"""`ablate --cost` and `ablate --rerank` on heads that are really fitted."""
+
+import csv
+import io
+import json
+
+import pytest
+from making.ablated import small_cache, small_config
+
+from vidret.data.errors import ConfigError
+from vidret.heads.reranking.options import RERANKERS
+from vidret.pipelines.ablate import run_ablate
+from vidret.pipelines.config.settings import EvaluateConfig
+from vidret.pipelines.display.ablation_files import write_ablation
+from vidret.pipelines.display.ablation_forms import csv_text, latex_text, markdown_text
+from vidret.pipelines.display.cost_plot import frontier
+from vidret.pipelines.evaluate import run_evaluate
+
+HEADS = ("mean", "mgfi", "mgfi+cmfi")
+RERANK = tuple(RERANKERS)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return small_cache(tmp_path_factory.mktemp("planted"))
+
+
+def ablate(work, cache, **changes):
+    settings = {"heads": HEADS, "seeds": (0, 1)} | changes
+    return run_ablate(small_config(work, cache, **settings), on_progress=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory, cache):
+    work = tmp_path_factory.mktemp("work")
+    return work, ablate(work, cache, cost=True, rerank=RERANK)
+
+
+def test_every_row_is_followed_by_its_re_ranked_rows_each_with_its_tag(table):
+    _, report = table
+    labels = [row.label for row in report.rows]
+    assert labels[: len(RERANK) + 1] == [
+        "base",
+        *(f"base, {one.name} [{one.tag}]" for one in RERANKERS.values()),
+    ]
+    assert len(labels) == len(HEADS) * (len(RERANK) + 1)
+
+
+def test_plain_rows_are_those_of_a_table_without_re_ranking(table, cache):
+    work, report = table
+    plain = ablate(work, cache)
+    assert [row.scores for row in report.rows if row.rerank is None] == [
+        row.scores for row in plain.rows
+    ]
+
+
+def test_re_ranked_numbers_are_those_of_evaluate(table):
+    work, report = table
+    found = {(row.head, row.rerank.name): row for row in report.rows if row.rerank}
+    for seed, run in enumerate(report.rows[-1].runs):
+        told = run_evaluate(EvaluateConfig(work=work, run=run, rerank=RERANK, device="cpu"))
+        for one in told.reranked.scores:
+            scores = found["mgfi+cmfi", one.name].scores[seed]
+            assert (scores.t2v, scores.v2t) == (one.t2v, one.v2t)
+
+
+def test_the_base_row_ranked_again_is_compared_with_the_base_row(table):
+    _, report = table
+    again = report.rows[1]
+    difference = again.against_base["t2v"]["R@1"].difference
+    means = [sum(row.values("t2v", "R@1")) / 2 for row in report.rows[:2]]
+    assert difference == pytest.approx(means[1] - means[0])
+
+
+def test_what_was_ranked_and_measured_before_is_only_read(table, cache, monkeypatch):
+    work, report = table
+    for name in ("ablation.reranked.rerank", "ablation.costs.measure_cost"):
+        monkeypatch.delattr(f"vidret.pipelines.{name}")
+    assert ablate(work, cache, cost=True, rerank=RERANK).as_json() == report.as_json()
+
+
+def test_other_settings_of_a_bank_are_ranked_anew(table, cache):
+    work, report = table
+    smaller = ablate(work, cache, heads=("mgfi",), rerank=("nnn",), bank_size=3)
+    whole = next(row for row in report.rows if row.label.startswith("s-f + w-f, nnn"))
+    assert smaller.rows[1].scores != whole.scores
+    assert any("at most 3 of its captions" in one for one in smaller.reranking)
+
+
+def test_settings_picked_on_val_are_told_and_may_differ(table, cache):
+    work, _ = table
+    tuned = ablate(work, cache, heads=("mgfi",), rerank=("dsl",), rerank_tune="val")
+    assert any("picked on val" in one for one in tuned.reranking)
+    found = [
+        run_evaluate(
+            EvaluateConfig(work=work, run=run, rerank=("dsl",), rerank_tune="val", device="cpu")
+        )
+        for run in tuned.rows[1].runs
+    ]
+    assert [one.reranked.scores[0].t2v for one in found] == [
+        scores.t2v for scores in tuned.rows[1].scores
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"rerank": ("qbnorm",)}, "qb-norm"),
+        ({"rerank_tune": "val"}, "--rerank"),
+        ({"rerank": ("dsl",), "rerank_tune": "test"}, "another split"),
+        ({"rerank": ("dsl",), "rerank_tune": "vall"}, "vall"),
+        ({"rerank": ("nnn",), "bank_size": -1}, "bank_size"),
+    ],
+)
+def test_what_cannot_be_ranked_again_is_refused_before_a_fit(tmp_path, cache, changes, told):
+    with pytest.raises(ConfigError, match=told):
+        ablate(tmp_path, cache, **changes)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_each_plain_row_says_what_it_costs(table):
+    _, report = table
+    costs = {row.head: row.cost for row in report.rows if row.rerank is None}
+    assert all(row.cost is None for row in report.rows if row.rerank)
+    assert costs["mean"].train_seconds == 0
+    assert costs["mean"].score.flops == 2 * report.shape.dim
+    assert costs["mgfi"].train_seconds > 0
+    assert costs["mgfi"].train_peak_bytes is not None
+    assert costs["mgfi+cmfi"].train_seconds > costs["mgfi"].train_seconds
+    assert costs["mgfi+cmfi"].score.flops > costs["mgfi"].score.flops > costs["mean"].score.flops
+
+
+def test_a_table_without_costs_is_as_it_was(table, cache):
+    work, _ = table
+    report = ablate(work, cache)
+    assert report.shape is None
+    assert "costs" not in markdown_text(report) + latex_text(report)
+
+
+def test_costs_stand_beside_accuracy_in_every_form(table):
+    _, report = table
+    mean = report.rows[0].cost.score
+    assert "| head | R@1 t2v | R@1 v2t | kFLOP a pair |" in markdown_text(report)
+    assert r"\label{tab:ablation-cost}" in latex_text(report)
+    rows = list(csv.DictReader(io.StringIO(csv_text(report))))
+    flops = [row for row in rows if (row["direction"], row["metric"]) == ("cost", "flops")]
+    assert [row["row"] for row in flops] == [row.label for row in report.rows if not row.rerank]
+    assert float(flops[0]["mean"]) == mean.flops
+    told = json.loads(json.dumps(report.as_json()))["rows"][0]
+    assert told["cost"]["score"]["pair_seconds"] == mean.pair_seconds
+
+
+def test_the_picture_of_accuracy_against_cost_names_every_head(table, tmp_path):
+    _, report = table
+    paths = [tmp_path / "cost.svg", tmp_path / "cost.png", tmp_path / "cost.pdf"]
+    assert write_ablation(report, out=None, plot=None, plot_cost=paths) == paths
+    drawn = paths[0].read_text()
+    assert all(row.label in drawn for row in report.rows if row.rerank is None)
+    assert "time of a pair" in drawn
+
+
+def test_a_picture_alone_makes_costs_known(table, cache, tmp_path):
+    work, _ = table
+    report = ablate(work, cache, heads=("mean",), plot_cost=(tmp_path / "cost.svg",))
+    assert report.rows[0].cost is not None
+
+
+def test_the_line_joins_the_heads_that_none_beats_at_their_time(table):
+    _, report = table
+    rows = [row for row in report.rows if row.cost is not None]
+    best = frontier(rows)
+
+    def place(row):
+        return row.cost.score.pair_seconds, sum(row.values("t2v", "R@1"))
+
+    def reached(row, by):
+        return place(by)[0] <= place(row)[0] and place(by)[1] >= place(row)[1]
+
+    assert all(any(reached(row, by=one) for one in best) for row in rows)
+    assert not any(reached(row, by=other) for row in best for other in rows if other is not row)
