@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from models import BACKBONE, TINY, real_encoders
-from vidret.pipelines.training.peak import peak_memory
 from report import BUILD, mebibytes, number, show, show_machine, table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -33,6 +32,7 @@ from vidret.pipelines.training.learners import encoding_learner, ready_for_stage
 from vidret.pipelines.training.live import LiveSplit, Source
 from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT, Learner, Stage, backward
 from vidret.pipelines.training.optimizing import AdamW, weight_groups
+from vidret.pipelines.training.peak import peak_memory
 from vidret.pipelines.training.recomputing import recompute_blocks
 from vidret.pipelines.training.splits import Split
 from vidret.pipelines.training.unfreezing import SOUND, TEXT, VISUAL, tower_of, unfreeze, weights_of

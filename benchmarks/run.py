@@ -19,6 +19,7 @@ OTHERS = (
     "scheduler",
     "ranks",
     "score",
+    "heads",
     "precision",
     "train",
     "finetune",

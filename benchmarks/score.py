@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from vidret.pipelines.training.peak import peak_memory
 from report import mebibytes, number, show, show_machine, table, verdict
 from timing import Seconds, median, take_turns, times_slower
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from vidret.heads.mgfi import MGFI, quick_gelu
 from vidret.heads.products import quick_products, quicker_is_exact
 from vidret.heads.retriever import Retriever
 from vidret.heads.scoring import score_in_blocks, usual_memory
+from vidret.pipelines.training.peak import peak_memory
 
 DIM, FRAMES, PAIRS = 512, 12, 1000
 LITERAL_PAIRS = 100  # texts and videos each: the word axis takes its memory and its time

@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from vidret.pipelines.training.peak import peak_memory
 from report import mebibytes, number, show, show_machine, table, verdict
 from timing import Seconds, median, take_turns, times_slower
 from torch import Tensor
@@ -23,6 +22,7 @@ from vidret.heads.catalog import build_retriever
 from vidret.pipelines.training.journal import EPOCH, STEP, Journal, LogSettings, read_log
 from vidret.pipelines.training.learners import head_learner
 from vidret.pipelines.training.loop import VIDEO_TEXT, Learner, Stage, fit_learner
+from vidret.pipelines.training.peak import peak_memory
 from vidret.pipelines.training.splits import Batch, Split
 
 CAPTIONS, VIDEOS = 48_774, 1_200  # of MSVD's training split

@@ -32,6 +32,7 @@ OF_SOUND = (
 )
 OF_DISTILLATION = ("loss_distillation_by", "loss_distillation_scale")
 OF_INFO_NCE = ("loss_dual_softmax", "loss_distillation", *OF_DISTILLATION)
+NEEDS = {"hcmi_positives": "hcmi_denoise", "hcmi_margin": "hcmi_margin_weight"}
 WITH_OWN_LOSS = ("hcmi",)  # while it learns from frames and words
 OF_THE_FIRST_STAGE = ("epochs", "lr", "temperature")
 FOR_SOUND_TOO = ("batch_size", "weight_decay")  # unless the sound has a value of its own
@@ -82,6 +83,8 @@ def is_ignored(name: str, head: str, settings: FitConfig) -> bool:
     """Whether a head comes out the same whatever the value of a setting."""
     plain, listens = head.removesuffix(SOUND), head.endswith(SOUND)
     learns_first = plain != UNTRAINED or settings.train_projection
+    if name in NEEDS and not getattr(settings, NEEDS[name]):
+        return True
     if name in HEAD_SETTINGS:
         return name not in options_of(head)
     if name in OF_SOUND:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from vidret.data.cache import Coverage
 from vidret.data.fingerprint import Fingerprint
 from vidret.data.words import counted
-from vidret.heads.catalog import options_of
+from vidret.heads.catalog import options_of, told_name
 from vidret.heads.protocols import PROTOCOLS
 from vidret.pipelines.config.fitting import HEAD_SETTINGS
 from vidret.pipelines.evaluate import Setting
@@ -52,6 +52,8 @@ class Subject:
     setting: Setting
 
 
+OWN_HEADS = ("mean", "mean-ff", "s-f", "w-f", "mgfi")
+
 # What the paper leaves open: a setting, what it is called, and the value that follows the equations
 # or the common recipe most plainly.
 OPEN = {
@@ -91,6 +93,7 @@ def find_deviations(subject: Subject) -> tuple[Deviation, ...]:
     """Everything known in which a run is not the paper's; what differs stands first."""
     run, facts = subject.run, subject.fingerprint
     found = [
+        *_of_method(run),
         *_of_training_set(run, subject.setting),
         *_of_encoders(run),
         *_of_backbone(subject),
@@ -105,6 +108,18 @@ def find_deviations(subject: Subject) -> tuple[Deviation, ...]:
 def encoders_of(run: Run) -> str:
     """What was done to the encoders of a run, in the words of the published rows."""
     return FINE_TUNED if run.has_own_encoders else FROZEN
+
+
+def _of_method(run: Run) -> Iterator[Deviation]:
+    plain = run.head.removesuffix(SOUND)
+    if plain in OWN_HEADS:
+        return
+    page = "docs/hcmi.md" if plain == "hcmi" else "docs/baselines.md"
+    yield _differs(
+        "method",
+        "MGFI, whose recipe all of this is held against",
+        f"{told_name(run.head)}: {page} says what differs from its own paper",
+    )
 
 
 def _of_training_set(run: Run, setting: Setting) -> Iterator[Deviation]:

@@ -20,6 +20,7 @@ from vidret.pipelines.config.settings import EvaluateConfig
 from vidret.pipelines.evaluate import run_evaluate
 from vidret.pipelines.train_heads import run_train
 from vidret.pipelines.training.checkpoints import STATE
+from vidret.pipelines.training.costs import MEMORY
 from vidret.pipelines.training.fitting import best_epoch, stages_of
 from vidret.pipelines.training.journal import LOG, read_log
 from vidret.pipelines.training.runs import RUN, WEIGHTS, read_run, write_run
@@ -70,7 +71,13 @@ def test_a_fit_leaves_a_run_with_its_numbers_and_weights(tmp_path, cache):
         "video-text": 2,
         "audio": 2,
     }
-    assert sorted(path.name for path in report.folder.iterdir()) == [LOCK, WEIGHTS, LOG, RUN]
+    assert sorted(path.name for path in report.folder.iterdir()) == [
+        LOCK,
+        WEIGHTS,
+        LOG,
+        MEMORY,
+        RUN,
+    ]
 
 
 def test_the_report_says_what_was_fitted_on_what(tmp_path, cache):

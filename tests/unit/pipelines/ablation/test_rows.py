@@ -191,3 +191,13 @@ def test_a_base_that_is_no_row_is_refused_with_the_closest():
     rows = [Kind(head="s-f"), Kind(head="w-f")]
     with pytest.raises(ConfigError, match=r"base is 's-g', and no row .* did you mean 's-f'\?"):
         base_of(AblateConfig(base="s-g"), rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "needs", "off"),
+    [("hcmi_positives", "hcmi_denoise", False), ("hcmi_margin", "hcmi_margin_weight", 0.0)],
+)
+def test_what_a_switched_off_part_of_hcmi_would_read_makes_no_rows(name, needs, off):
+    assert not is_ignored(name, "hcmi", AblateConfig())
+    assert is_ignored(name, "hcmi", AblateConfig(**{needs: off}))
+    assert is_ignored(name, "xpool", AblateConfig())

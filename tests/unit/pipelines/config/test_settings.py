@@ -13,13 +13,13 @@ from vidret.pipelines.config.declaring import (
 )
 from vidret.pipelines.config.fitting import FIT_SETTINGS, AblateConfig, TrainConfig
 from vidret.pipelines.config.reporting import PageConfig
+from vidret.pipelines.config.searching import SearchConfig
 from vidret.pipelines.config.settings import (
     CONFIGS,
     SYNTH_CLIPS,
     DemoConfig,
     EvaluateConfig,
     ExtractConfig,
-    SearchConfig,
 )
 
 BAD = [
@@ -173,6 +173,7 @@ def test_a_threshold_is_a_recall_and_a_percentage(given, threshold):
 def test_ablate_trains_with_the_settings_that_train_heads_has():
     own = {"head", "heads", "seed", "seeds", "resume", "name"}
     own |= {"vary", "base", "jobs", "resamples", "format", "out", "plot", "dry_run"}
+    own |= {"cost", "plot_cost", "rerank", "rerank_tune", "bank_size"}
     shared = {one.name: one.default for one in fields(TrainConfig) if one.name not in own}
     assert shared == {one.name: one.default for one in fields(AblateConfig) if one.name not in own}
 
@@ -192,6 +193,7 @@ def test_help_names_the_number_of_clips_drawn_by_default():
     [
         ({"jobs": -1}, "jobs is -1: give 0 or more"),
         ({"resamples": 10}, "resamples is 10: give 100 or more"),
+        ({"plot_cost": (Path("a.txt"),)}, "plot_cost is a.txt: end its name in .svg, .png or .pdf"),
         ({"out": (Path("a.doc"),)}, "out is a.doc: end its name in .md, .tex, .json, .csv or .txt"),
         ({"out": (Path("a.md"), Path("a.md"))}, "out has .* more than once"),
         ({"plot": (Path("a.gif"),)}, "plot is a.gif: end its name in .svg, .png or .pdf"),

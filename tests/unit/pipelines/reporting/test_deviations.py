@@ -182,3 +182,17 @@ def test_a_list_of_another_length_is_told():
 def test_a_head_trained_on_another_set_is_told():
     found = differing(as_in_the_paper(setting={"dataset": "msvd", "protocol": "pairs"}))
     assert found["training set"].here == "msrvtt-9k"
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [("xpool", "xpool: docs/baselines.md"), ("hcmi+cmfi", "hcmi+cmfi (reconstruction): docs/hcmi")],
+)
+def test_another_papers_head_is_told_before_all_else(head, told):
+    first = find_deviations(as_in_the_paper(head=head))[0]
+    assert first.point == "method"
+    assert first.here.startswith(told)
+
+
+def test_the_paper_s_own_heads_are_no_other_method():
+    assert "method" not in differing(as_in_the_paper(head="s-f+cmfi"))
