@@ -8,7 +8,6 @@ however many pairs there are.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -115,7 +114,7 @@ def _measured(ready: ReadyRetriever, texts: Texts, videos: Videos) -> Cost:
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """What some work takes: the middle one of a few rounds, or the only one of long work."""
+    """What some work takes: the quickest of a few rounds, as other work can only make it slower."""
     found: list[float] = []
     while not found or (len(found) < ROUNDS and sum(found) < ROUNDS * LONG_ENOUGH):
         began = time.perf_counter()
@@ -123,4 +122,4 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         found.append(time.perf_counter() - began)
-    return median(found)
+    return min(found)
