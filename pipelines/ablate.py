@@ -225,7 +225,8 @@ def _costs(
         fits = [table.plan.fits[folder] for folder in folders if folder in kept]
         if fits:
             tell(f"{row.label}, its cost")
-            costs[row] = cost_of_row(fits, shape, pick_device(config.device))
+            device = pick_device(config.device)
+            costs[row] = cost_of_row(fits, shape, device, anew=config.remeasure)
     return costs
 
 
@@ -247,8 +248,10 @@ def _report(
         rows.append(replace(_row(config, table, kind, plain, compared), cost=costs.get(kind)))
         for name in config.rerank or ():
             anew = {seed: again[table.plan.cells[kind, seed]][name] for seed in plain}
-            row = _row(config, table, kind, anew, base)
-            rows.append(replace(row, rerank=find_reranker(name)))
+            row = _row(config, table, kind, {seed: one.ranks for seed, one in anew.items()}, base)
+            settings = tuple(one.settings for one in anew.values())
+            rows.append(replace(row, rerank=find_reranker(name), rerank_settings=settings))
+    found = [one for by_name in again.values() for one in by_name.values()]
     return AblateReport(
         rows=tuple(rows),
         seeds=config.seeds,
@@ -256,7 +259,7 @@ def _report(
         base=table.base.label,
         resamples=config.resamples,
         failures=tuple(failures),
-        reranking=() if table.reranking is None else said_of_reranking(table.reranking),
+        reranking=() if table.reranking is None else said_of_reranking(table.reranking, found),
         shape=shape_of(table.cache, table.features) if config.shows_cost else None,
     )
 
@@ -295,7 +298,7 @@ def _setting(table: _Table) -> Setting:
         table.features,
         " and ".join(selections),
         v2t_by=table.v2t_by,
-        heads=[row.head for row in table.rows],
+        runs=[fit.run for fit in table.plan.fits.values() if fit.in_table],
     )
 
 

@@ -40,8 +40,10 @@ from vidret.pipelines.scored import Scored, score_pairs
 from vidret.pipelines.thresholds import require_measured, shortfall
 from vidret.pipelines.training.fitting import as_split
 from vidret.pipelines.training.projecting import features_of_run
-from vidret.pipelines.training.runs import cache_of_run, find_run, load_weights, read_run
+from vidret.pipelines.training.runs import Run, cache_of_run, find_run, load_weights, read_run
 from vidret.pipelines.training.splits import Split
+
+WITHOUT_INFO_NCE = ("mean", "hcmi")  # learns nothing, and by a loss of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +121,7 @@ def run_evaluate(config: EvaluateConfig) -> EvaluateReport:
         seed=run.seed,
         scores=scores_of(rank_scored(scored, split, features, v2t_by=v2t_by), features),
         setting=_with_notes(
-            describe_setting(
-                cache, features, run.settings["select_on"], v2t_by=v2t_by, heads=[run.head]
-            ),
+            describe_setting(cache, features, run.settings["select_on"], v2t_by=v2t_by, runs=[run]),
             config,
         ),
         threshold=config.threshold,
@@ -201,9 +201,9 @@ def describe_setting(
     select_on: str,
     *,
     v2t_by: Competition = "group",
-    heads: Sequence[str] = (),
+    runs: Sequence[Run] = (),
 ) -> Setting:
-    """What stands beside the numbers of a split; some heads have something to say of theirs."""
+    """What stands beside the numbers of a split; some runs have something to say of theirs."""
     return Setting(
         dataset=cache.fingerprint.dataset,
         split=features.split,
@@ -213,7 +213,7 @@ def describe_setting(
         dropped_captions=features.dropped_captions,
         coverage=cache.coverage(features.split),
         select_on=select_on,
-        notes=(*cache.manifest.settings["notes"], *_notes_on(heads)),
+        notes=(*cache.manifest.settings["notes"], *_notes_on(runs)),
         v2t_by=v2t_by,
     )
 
@@ -263,11 +263,21 @@ def _rerank(
     )
 
 
-def _notes_on(heads: Sequence[str]) -> list[str]:
-    """What must be said of some heads wherever their numbers stand."""
-    plain = dict.fromkeys(head.removesuffix(SOUND) for head in heads if is_reconstructed(head))
+def _notes_on(runs: Sequence[Run]) -> list[str]:
+    """What must be said of some heads and losses wherever their numbers stand."""
+    heads = [run.head.removesuffix(SOUND) for run in runs if is_reconstructed(run.head)]
     reason = "its formulas are ours, as those of its paper are not public"
-    return [f"{head} is a reconstruction: {reason}" for head in plain]
+    notes = [f"{head} is a reconstruction: {reason}" for head in dict.fromkeys(heads)]
+    if any(_distils(run) for run in runs):
+        notes.append(f"the loss with similarity distillation is a reconstruction: {reason}")
+    return notes
+
+
+def _distils(run: Run) -> bool:
+    """Whether a run learned from soft targets as CLIP2TV's, whose formula was not to be found."""
+    settings = run.settings
+    asked = settings["loss_distillation"] > 0 and settings["loss_distillation_by"] != "tokens"
+    return asked and run.head not in WITHOUT_INFO_NCE
 
 
 def _with_notes(setting: Setting, config: EvaluateConfig) -> Setting:

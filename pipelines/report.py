@@ -132,7 +132,7 @@ def _score(config: PageConfig, folder: Path, cache_folder: Path | None) -> Score
         split=split,
         ranks=rank_split(retriever, split, features, v2t_by=v2t_by),
         setting=describe_setting(
-            cache, features, run.settings["select_on"], v2t_by=v2t_by, heads=[run.head]
+            cache, features, run.settings["select_on"], v2t_by=v2t_by, runs=[run]
         ),
     )
 

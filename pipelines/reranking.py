@@ -81,7 +81,7 @@ def rerank_all(
         ),
         bank=_size(banks, source) if needing_a_bank(list(options)) else None,
         tuned_on=tuned_on,
-        notes=tuple(_notes(options, pairs, banks)),
+        notes=tuple(notes_on(options, pairs, banks)),
     )
 
 
@@ -115,7 +115,7 @@ def _size(banks: Banks, source: str) -> BankSize:
     )
 
 
-def _notes(options: Mapping[str, RerankOptions], pairs: Pairs, banks: Banks) -> Iterator[str]:
+def notes_on(options: Mapping[str, RerankOptions], pairs: Pairs, banks: Banks) -> Iterator[str]:
     """What makes these numbers other than the settings say, or than one would expect."""
     for name in options:
         if find_reranker(name).reconstructed:

@@ -51,9 +51,11 @@ def require_splits(cache: FeatureCache, config: EvaluateConfig) -> None:
             "has one, or re-rank by dsl or sinkhorn-full, which look at test queries instead"
         )
     if config.rerank_tune is not None and config.rerank_tune not in cache.splits:
+        others = [name for name in cache.splits if name not in (config.split, TRAIN)]
+        choice = f", or choose {' or '.join(others)}" if others else ": there is no other one"
         raise ConfigError(
             f"{cache.folder} has no split {config.rerank_tune!r} to pick settings on: leave out "
-            f"--rerank-tune, or choose one of {', '.join(cache.splits)}"
+            f"--rerank-tune{choice}"
         )
 
 

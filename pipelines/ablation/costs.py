@@ -4,9 +4,12 @@ import hashlib
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
+from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,12 +34,20 @@ class RowCost:
     Args:
         train_seconds: of a seed, on average, the first stage included.
         train_peak_bytes: the most that training held above the features; None if not known.
-        score: what scoring takes, on one thread.
+        score: what scoring takes.
+        measured: when that was.
+        place: where it was: one thread of a processor, or a card by its name.
     """
 
     train_seconds: float
     train_peak_bytes: int | None
     score: Cost
+    measured: datetime
+    place: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The cost for machines."""
+        return asdict(self) | {"measured": self.measured.isoformat()}
 
 
 def shape_of(cache: FeatureCache, features: SplitFeatures) -> Shape:
@@ -51,14 +62,18 @@ def shape_of(cache: FeatureCache, features: SplitFeatures) -> Shape:
     )
 
 
-def cost_of_row(fits: Sequence[Fit], shape: Shape, device: torch.device) -> RowCost:
+def cost_of_row(
+    fits: Sequence[Fit], shape: Shape, device: torch.device, *, anew: bool = False
+) -> RowCost:
     """What the fits of a row have taken, and what their head takes to score.
 
     Args:
         fits: one a seed, each of them complete.
         shape: of what is scored.
         device: where.
+        anew: pass over what was measured before.
     """
+    score, measured = _score_cost(fits[0], shape, device, anew=anew)
     trained = [
         both(None if fit.after is None else cost_of_fit(fit.after), cost_of_fit(fit.folder))
         for fit in fits
@@ -67,35 +82,53 @@ def cost_of_row(fits: Sequence[Fit], shape: Shape, device: torch.device) -> RowC
     return RowCost(
         train_seconds=mean(one.seconds for one in trained),
         train_peak_bytes=max(peaks) if peaks else None,
-        score=_score_cost(fits[0], shape, device),
+        score=score,
+        measured=measured,
+        place=_place(device),
     )
 
 
-def _score_cost(fit: Fit, shape: Shape, device: torch.device) -> Cost:
+def _score_cost(
+    fit: Fit, shape: Shape, device: torch.device, *, anew: bool
+) -> tuple[Cost, datetime]:
     """Measured once for a machine, and kept beside the run."""
     made_of, path = _made_of(shape, device), fit.folder / KEPT
-    try:
-        kept = json.loads(path.read_text())
-        if kept["made_of"] == made_of:
-            return Cost(**kept["cost"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # what is not there, or damaged, is measured again
+    kept = None if anew else _read(path)
+    if kept is not None and kept[0] == made_of:
+        return kept[1], kept[2]
     with torch_threads(1):
         cost = measure_cost(load_weights(fit.folder, read_run(fit.folder)).to(device), shape)
-    _keep(path, made_of, cost)
-    return cost
+    measured = datetime.now(UTC).replace(microsecond=0)
+    _keep(path, made_of, cost, measured)
+    return cost, measured
 
 
-def _keep(path: Path, made_of: str, cost: Cost) -> None:
+def _read(path: Path) -> tuple[str, Cost, datetime] | None:
+    """What is kept, or None where that is nothing or damaged."""
+    try:
+        kept = json.loads(path.read_text())
+        cost = Cost(**kept["cost"])
+        sound = all(isfinite(one) and one > 0 for one in astuple(cost))
+        found = str(kept["made_of"]), cost, datetime.fromisoformat(kept["measured"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if sound else None
+
+
+def _keep(path: Path, made_of: str, cost: Cost, measured: datetime) -> None:
+    told = {"made_of": made_of, "measured": measured.isoformat(), "cost": asdict(cost)}
     with publish(path) as part:
-        part.write_text(f"{json.dumps({'made_of': made_of, 'cost': asdict(cost)}, indent=2)}\n")
+        part.write_text(f"{json.dumps(told, indent=2)}\n")
+
+
+def _place(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "one thread"
 
 
 def _made_of(shape: Shape, device: torch.device) -> str:
     """A hash of what decides how long scoring takes, but for the head and its settings."""
-    card = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     told = [
         {"vidret": installed("vidret"), "torch": torch.__version__, **asdict(shape)},
-        [device.type, card, platform.machine(), platform.node()],
+        [device.type, _place(device), platform.machine(), platform.node()],
     ]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -8,9 +8,10 @@ over and the ranks are made anew.
 import hashlib
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,7 @@ def keep_ranks(
     ranks: BothRanks,
     *,
     rerank: Told = (),
+    note: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the ranks of a finished run on a split, whole or not at all.
 
@@ -48,6 +50,7 @@ def keep_ranks(
         v2t_by: whom a video's captions compete with.
         ranks: to write.
         rerank: the re-ranker and all that decides what it does; nothing for the plain ranks.
+        note: what is to be said of them.
     """
     made_of = _made_of(folder, run, cache, split, v2t_by, rerank)
     columns = {
@@ -56,7 +59,9 @@ def keep_ranks(
         for count in COUNTS
     }
     with publish(_place(folder, split, rerank)) as part, part.open("wb") as file:
-        np.savez_compressed(file, made_of=np.array(made_of), **columns)
+        np.savez_compressed(
+            file, made_of=np.array(made_of), note=np.array(json.dumps(note)), **columns
+        )
 
 
 def kept_ranks(
@@ -83,6 +88,12 @@ def kept_ranks(
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # what is damaged is made again
     return BothRanks(t2v=t2v, v2t=v2t)
+
+
+def note_of_ranks(folder: Path, split: str, rerank: Told) -> dict[str, Any]:
+    """What is to be said of ranks that `kept_ranks` has found."""
+    with np.load(_place(folder, split, rerank)) as kept:
+        return dict(json.loads(str(kept["note"])))
 
 
 def _place(folder: Path, split: str, rerank: Told) -> Path:

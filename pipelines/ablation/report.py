@@ -43,6 +43,7 @@ class Row:
         ignored: settings that vary in the table and play no part here.
         against_base: the distance from the base row by direction and metric; empty for itself.
         rerank: what its runs are ranked again by; None for a plain row.
+        rerank_settings: of that, as given or picked, one for each seed.
         cost: what it takes, where that was asked for; re-ranking is not in it.
     """
 
@@ -54,13 +55,14 @@ class Row:
     ignored: tuple[str, ...] = ()
     against_base: Mapping[str, Mapping[str, Comparison]] = field(default_factory=dict)
     rerank: Reranker | None = None
+    rerank_settings: tuple[Mapping[str, float], ...] = ()
     cost: RowCost | None = None
 
     @property
     def label(self) -> str:
         """What the paper's table calls it, and what looks at more than the query."""
         plain = Kind(head=self.head, changes=self.changes, ignored=self.ignored).label
-        return f"{plain}, {self.rerank.name} [{self.rerank.tag}]" if self.rerank else plain
+        return plain if self.rerank is None else f"{plain}, {_told(self.rerank)}"
 
     def values(self, direction: str, metric: str) -> list[float]:
         """One metric of every seed."""
@@ -111,8 +113,13 @@ class AblateReport:
                     "label": row.label,
                     "changes": dict(row.changes),
                     "ignored": list(row.ignored),
-                    "rerank": row.rerank and {"name": row.rerank.name, "tag": row.rerank.tag},
-                    "cost": row.cost and asdict(row.cost),
+                    "rerank": row.rerank
+                    and {
+                        "name": row.rerank.name,
+                        "tag": row.rerank.tag,
+                        "settings": [dict(one) for one in row.rerank_settings],
+                    },
+                    "cost": row.cost and row.cost.as_json(),
                     **{way: spread_of(row, way) for way in ("t2v", "v2t", "kinds")},
                     "against_base": {
                         way: {metric: asdict(one) for metric, one in its.items()}
@@ -157,6 +164,12 @@ class AblatePlan:
     def as_json(self) -> dict[str, Any]:
         """The plan for machines."""
         return {"seeds": list(self.seeds), "fits": [asdict(one) for one in self.fits]}
+
+
+def _told(reranker: Reranker) -> str:
+    """What a row says of its re-ranker."""
+    ours = " (reconstruction)" if reranker.reconstructed else ""
+    return f"{reranker.name}{ours} [{reranker.tag}]"
 
 
 def spread_of(row: Row, way: str) -> dict[str, dict[str, float | None]]:

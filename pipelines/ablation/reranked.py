@@ -2,20 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from vidret.data.cache import FeatureCache
 from vidret.data.features import SplitFeatures
+from vidret.data.words import counted
 from vidret.heads.metrics import Competition
 from vidret.heads.reranking.options import Tag, find_reranker
-from vidret.heads.reranking.ranking import rerank
+from vidret.heads.reranking.ranking import NO_BANKS, rerank
 from vidret.heads.streaming import BothRanks
 from vidret.pipelines.ablation.fits import SPLIT, Fit
-from vidret.pipelines.ablation.ranks import keep_ranks, kept_ranks
+from vidret.pipelines.ablation.ranks import keep_ranks, kept_ranks, note_of_ranks
 from vidret.pipelines.config.fitting import AblateConfig
 from vidret.pipelines.config.reranking import TRAIN
 from vidret.pipelines.config.settings import EvaluateConfig
+from vidret.pipelines.reranking import notes_on
 from vidret.pipelines.run_banks import (
     Scene,
     banks_of_run,
@@ -28,11 +31,30 @@ from vidret.pipelines.training.fitting import as_split
 from vidret.pipelines.training.projecting import features_of_run
 from vidret.pipelines.training.runs import load_weights, read_run
 
-ByName = dict[str, BothRanks]
+ByName = dict[str, "Reranked"]
 MEANING: dict[Tag, str] = {
     "train-bank": "has looked at queries of training, fixed beforehand",
     "transductive": "has looked at all test queries at once, which a search does not have",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reranked:
+    """What one re-ranker makes of one run.
+
+    Args:
+        ranks: both ways.
+        settings: of the re-ranker, as given or picked.
+        captions: in the bank; None where none is looked at.
+        videos: in the bank, likewise.
+        notes: what else is to be known.
+    """
+
+    ranks: BothRanks
+    settings: dict[str, float]
+    captions: int | None
+    videos: int | None
+    notes: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,22 +90,18 @@ def reranking_of(config: AblateConfig, cache: FeatureCache) -> EvaluateConfig | 
     return evaluate
 
 
-def said_of_reranking(config: EvaluateConfig) -> tuple[str, ...]:
+def said_of_reranking(config: EvaluateConfig, found: Sequence[Reranked]) -> tuple[str, ...]:
     """What must stand below a table with rows that are ranked again."""
-    rerankers = [find_reranker(name) for name in config.rerank or ()]
-    tags = {one.tag for one in rerankers}
+    tags = {find_reranker(name).tag for name in config.rerank or ()}
     sentences = [f"[{tag}] {MEANING[tag]}." for tag in MEANING if tag in tags]
-    if "train-bank" in tags:
-        most = f"at most {config.bank_size:,} of its" if config.bank_size else "all its"
-        sentences.append(f"Banks: {most} captions and videos of split {TRAIN}.")
+    for captions, videos in dict.fromkeys((one.captions, one.videos) for one in found):
+        if captions is not None and videos is not None:
+            both = f"{counted(captions, 'caption')} and {counted(videos, 'video')}"
+            sentences.append(f"Banks: {both} of split {TRAIN}.")
     if config.rerank_tune is not None:
         sentences.append(f"Settings of re-rankers picked on {config.rerank_tune}, run by run.")
-    sentences += [
-        f"{one.name} is a reconstruction: the formula of its paper was not at hand."
-        for one in rerankers
-        if one.reconstructed
-    ]
-    return tuple(sentences)
+    notes = dict.fromkeys(note for one in found for note in one.notes)
+    return (*sentences, *(f"Note: {note}." for note in notes))
 
 
 def rank_again(again: Again, fit: Fit, tell: Callable[[str], None]) -> ByName:
@@ -100,13 +118,15 @@ def rank_again(again: Again, fit: Fit, tell: Callable[[str], None]) -> ByName:
     if missing:
         tell(f"{fit.name}, {', '.join(missing)}")
         found |= _made(again, fit, missing)
-    return {name: ranks for name, ranks in found.items() if ranks is not None}
+    return {name: one for name, one in found.items() if one is not None}
 
 
-def _kept(again: Again, fit: Fit, name: str) -> BothRanks | None:
-    return kept_ranks(
-        fit.folder, fit.run, again.cache, SPLIT, again.v2t_by, rerank=_told(again, name)
-    )
+def _kept(again: Again, fit: Fit, name: str) -> Reranked | None:
+    told = _told(again, name)
+    ranks = kept_ranks(fit.folder, fit.run, again.cache, SPLIT, again.v2t_by, rerank=told)
+    if ranks is None:
+        return None
+    return Reranked(ranks=ranks, **note_of_ranks(fit.folder, SPLIT, told))
 
 
 def _made(again: Again, fit: Fit, names: Sequence[str]) -> ByName:
@@ -119,7 +139,7 @@ def _made(again: Again, fit: Fit, names: Sequence[str]) -> ByName:
         retriever=load_weights(fit.folder, run).to(again.device),
         split=as_split(features, again.device),
     )
-    split, found = scene.split, {}
+    split, found = scene.split, ByName()
     scored = score_scene(scene, split.texts, split.videos, again.config)
     what = f"the similarities of {run.name}"
     pairs = pairs_of_run(scored, split.texts, split.videos, again.config, what=what)
@@ -130,15 +150,25 @@ def _made(again: Again, fit: Fit, names: Sequence[str]) -> ByName:
         )
         assert ranks.t2v is not None  # a run has banks of both kinds
         assert ranks.v2t is not None
-        found[name] = BothRanks(t2v=ranks.t2v, v2t=ranks.v2t)
+        one = find_reranker(name)
+        bank = banks if one.tag == "train-bank" else NO_BANKS
+        note: dict[str, Any] = {
+            "settings": options[name].of(one),
+            "captions": None if bank.texts is None else bank.texts.num_texts,
+            "videos": None if bank.videos is None else bank.videos.num_videos,
+            "notes": list(notes_on({name: options[name]}, pairs, banks)),
+        }
+        both = BothRanks(t2v=ranks.t2v, v2t=ranks.v2t)
+        found[name] = Reranked(ranks=both, **note)
         keep_ranks(
             fit.folder,
             run,
             again.cache,
             SPLIT,
             again.v2t_by,
-            found[name],
+            both,
             rerank=_told(again, name),
+            note=note,
         )
     return found
 

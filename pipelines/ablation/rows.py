@@ -57,8 +57,15 @@ class Kind:
         """What the paper's table calls the head, and what varies."""
         plain = self.head.removesuffix(SOUND)
         name = PAPER_NAMES.get(plain, told_name(plain))
-        heard = f"{name} + a-s" if self.head.endswith(SOUND) else name
-        told = ", ".join([heard, *(change_text(*change) for change in self.changes)])
+        return self._with_changes(f"{name} + a-s" if self.head.endswith(SOUND) else name)
+
+    @property
+    def name(self) -> str:
+        """The head as one types it, and what varies."""
+        return self._with_changes(self.head)
+
+    def _with_changes(self, name: str) -> str:
+        told = ", ".join([name, *(change_text(*change) for change in self.changes)])
         return (
             f"{told} ({', '.join(f'any {one}' for one in self.ignored)})" if self.ignored else told
         )
@@ -113,7 +120,7 @@ def base_of(config: AblateConfig, rows: list[Kind]) -> Kind:
     if config.base is None:
         return rows[0]
     asked = re.sub(r" *= *", "=", config.base)  # tables show labels with spaces around it
-    found = [row for row in rows if asked in (row.label, row.head)]
+    found = [row for row in rows if asked in (row.label, row.name, row.head)]
     if found:
         return found[0]
     names = list(dict.fromkeys(name for row in rows for name in (row.head, row.label)))

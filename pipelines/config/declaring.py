@@ -135,7 +135,7 @@ def check_list(name: str, values: Sequence[object]) -> None:
     """Refuse a list that is empty or says something twice."""
     require(bool(values), f"{name} is empty: name one or more")
     twins = [value for value in values if values.count(value) > 1]
-    require(not twins, f"{name} has {twins[:1]} more than once: name each one once")
+    require(not twins, f"{name} has {twins and twins[0]} more than once: name each one once")
 
 
 def _check_choice(one: Field[Any], value: object) -> None:

@@ -18,7 +18,12 @@ from vidret.pipelines.config.declaring import (
     setting,
 )
 from vidret.pipelines.config.hierarchy import HierarchyConfig, check_hierarchy
-from vidret.pipelines.config.reranking import BANK_SIZE
+from vidret.pipelines.config.reranking import (
+    BANK_SIZE,
+    check_bank_size,
+    check_rerankers,
+    check_tuning,
+)
 from vidret.pipelines.config.unfreezing import Unfrozen, check_encoders, read_unfreeze
 
 TABLE_SUFFIXES = (".md", ".tex", ".json", ".csv", ".txt")
@@ -329,6 +334,9 @@ class AblateConfig(FitConfig):
     cost: bool = setting(
         default=False, help="Also show what each row costs to train, and a pair to score."
     )
+    remeasure: bool = setting(
+        default=False, help="With --cost, time scoring again and pass over what was kept."
+    )
     plot_cost: tuple[Path, ...] | None = setting(
         None,
         help="File for a picture of R@1 against the cost of a pair; may be given again.",
@@ -368,6 +376,13 @@ class AblateConfig(FitConfig):
         require(
             not self.json or self.format in ("table", "json"),
             f"json and format {self.format} are two forms of one table: leave one of them out",
+        )
+        check_rerankers(self.rerank)
+        check_bank_size(self.bank_size)
+        check_tuning(self.rerank_tune, "test")
+        require(
+            self.rerank_tune is None or self.rerank is not None,
+            f"rerank_tune is {self.rerank_tune}, and nothing is re-ranked: add --rerank",
         )
         for path in self.out or ():
             check_suffix("out", path, TABLE_SUFFIXES)

@@ -64,16 +64,13 @@ class RerankConfig(ReportConfig):
 
     def __post_init__(self) -> None:
         Config.__post_init__(self)
-        if self.rerank is not None:
-            check_list("rerank", self.rerank)
-            for name in self.rerank:
-                require(name in RERANKERS, f"rerank is {name!r}: {_meant(name)}")
+        check_rerankers(self.rerank)
         for given in ("rerank_tune", "bank", "bank_videos"):
             require(
                 getattr(self, given) is None or self.rerank is not None,
                 f"{given} is {getattr(self, given)}, and nothing is re-ranked: add --rerank",
             )
-        require(self.bank_size >= 0, f"bank_size is {self.bank_size}: give 0 (all) or more")
+        check_bank_size(self.bank_size)
         _ = self.rerank_options
 
     def check_splits(self, *, matrix: bool, split: str) -> None:
@@ -105,16 +102,35 @@ class RerankConfig(ReportConfig):
             f"rerank is {needing}, whose bank is the split train, and that is what is scored: "
             "score another split",
         )
-        require(
-            self.rerank_tune is None or self.rerank_tune not in (split, TRAIN),
-            f"rerank_tune is {self.rerank_tune}, which is scored or the bank: pick settings on "
-            "another split, such as val",
-        )
+        check_tuning(self.rerank_tune, split)
 
     @property
     def rerank_options(self) -> RerankOptions:
         """The settings of the re-rankers."""
         return RerankOptions(**{one.name: getattr(self, one.name) for one in fields(RerankOptions)})
+
+
+def check_rerankers(names: tuple[str, ...] | None) -> None:
+    """Refuse what is no re-ranker, and a list that says one twice."""
+    if names is None:
+        return
+    check_list("rerank", names)
+    for name in names:
+        require(name in RERANKERS, f"rerank is {name!r}: {_meant(name)}")
+
+
+def check_bank_size(size: int) -> None:
+    """Refuse a bank of less than nothing."""
+    require(size >= 0, f"bank_size is {size}: give 0 (all) or more")
+
+
+def check_tuning(tuned_on: str | None, split: str) -> None:
+    """Refuse settings that are picked by the answers, or by the bank itself."""
+    require(
+        tuned_on not in (split, TRAIN),
+        f"rerank_tune is {tuned_on}, which is scored or the bank: pick settings on another split, "
+        "such as val",
+    )
 
 
 def _meant(name: str) -> str:

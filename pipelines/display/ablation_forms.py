@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import product
 from statistics import mean
 from typing import Any
 
@@ -140,12 +141,18 @@ def _compared(report: AblateReport) -> tuple[str, ...]:
 
 
 def _best_rows(report: AblateReport, way: str) -> dict[str, list[Row]]:
-    """The rows with the best mean of each metric, as it is shown: several where they look alike."""
-    found = {}
-    for metric in METRICS:
-        means = [round(mean(row.values(way, metric)), 1) for row in report.rows]
+    """The rows with the best mean of each metric, as it is shown: several where they look alike.
+
+    Rows compete with those that have looked at as much: a query alone, a bank, all test queries.
+    """
+    groups: dict[str | None, list[Row]] = {}
+    for row in report.rows:
+        groups.setdefault(row.rerank.tag if row.rerank else None, []).append(row)
+    found: dict[str, list[Row]] = {metric: [] for metric in METRICS}
+    for metric, rows in product(METRICS, groups.values()):
+        means = [round(mean(row.values(way, metric)), 1) for row in rows]
         best = min(means) if metric in LOWER else max(means)
-        found[metric] = [row for row, its in zip(report.rows, means, strict=True) if its == best]
+        found[metric] += [row for row, its in zip(rows, means, strict=True) if its == best]
     return found
 
 

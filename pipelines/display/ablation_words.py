@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from datetime import timedelta
 
 from vidret.pipelines.ablation.comparing import Comparison
 from vidret.pipelines.ablation.report import AblateReport, Row
+from vidret.pipelines.ablation.rows import PAPER_NAMES
 from vidret.pipelines.display.ranked import DIRECTIONS, competition_sentence
 from vidret.pipelines.display.render import found_sentences, setting_line
 from vidret.pipelines.display.tables import mean_std
+from vidret.pipelines.training.runs import SOUND
 
 METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")  # with their spread, what a line has room for
 LEAD = "R@1"  # the number whose distance from the base row is shown beside the table
@@ -15,6 +18,7 @@ COSTS = (
     *("R@1 t2v", "R@1 v2t", "kFLOP a pair", "µs a pair", "µs a text", "µs a video"),
     *("training s", "peak MiB"),
 )
+AT_ONCE = timedelta(hours=1)
 COMPARISON = ("difference", "95 % interval", "favoured in", "seeds ahead")
 
 
@@ -41,12 +45,47 @@ def caption_of(report: AblateReport) -> str:
     ]
     if "(oracle)" in protocol_line(report):
         sentences.append("Oracle: epochs were picked on the split that is reported.")
+    if told := ", ".join(_names_of_heads(report)):
+        sentences.append(f"Heads: {told}.")
+    if any(row.rerank for row in report.rows):
+        sentences.append("Where numbers are in bold, rows compete that have looked at as much.")
     if any(row.ignored for row in report.rows):
         sentences.append("A row with (any NAME) does not depend on that setting: it is made once.")
     sentences += report.reranking
+    sentences += _picked_settings(report)
     fewer = [row for row in report.rows if len(row.scores) < len(report.seeds)]
     sentences += [f"{row.label}: {_seeds_of(row)} alone, the others failed." for row in fewer]
     return " ".join(sentences)
+
+
+def _picked_settings(report: AblateReport) -> list[str]:
+    """The settings of each re-ranked row, where they are not those of all others."""
+    told: dict[str, dict[str, str]] = {}
+    for row in report.rows:
+        if row.rerank is not None:
+            texts = [
+                ", ".join(f"{name} {value:g}" for name, value in one.items())
+                for one in row.rerank_settings
+            ]
+            told.setdefault(row.rerank.name, {})[row.label] = "; ".join(dict.fromkeys(texts))
+    return [
+        f"{label}: {text}."
+        for rows in told.values()
+        if len(set(rows.values())) > 1
+        for label, text in rows.items()
+    ] + [
+        f"{name}: {next(iter(rows.values()))}."
+        for name, rows in told.items()
+        if len(set(rows.values())) == 1
+    ]
+
+
+def _names_of_heads(report: AblateReport) -> list[str]:
+    """Which head a row is that has the paper's name."""
+    plain = dict.fromkeys(row.head.removesuffix(SOUND) for row in report.rows)
+    hears = any(row.head.endswith(SOUND) for row in report.rows)
+    named = [f"{PAPER_NAMES[one]} is {one}" for one in plain if PAPER_NAMES.get(one, one) != one]
+    return [*named, *(["+ a-s is +cmfi"] if hears else [])]
 
 
 def signed(points: float) -> str:
@@ -93,13 +132,27 @@ def cost_sentences(report: AblateReport) -> str:
     shape = report.shape
     assert shape is not None
     return (
-        f"Scoring on one thread: pairs of prepared texts of {shape.words} words and videos of "
-        f"{shape.frames} frames, width {shape.dim}, random numbers. FLOPs are those of matrix "
-        "products, two for a multiplication and an addition; a text and a video are prepared once, "
-        "however many pairs there are. Training: seconds of all batches of a seed, without the "
-        "measurements between epochs; the most memory above the features. Fits side by side and "
-        "other work on the machine make both slower, so seconds compare only within a table."
+        f"Scoring on {_place(report)}{_when(report)}: pairs of prepared texts of {shape.words} "
+        f"words and videos of {shape.frames} frames, width {shape.dim}, random numbers. FLOPs are "
+        "those of matrix products, two for a multiplication and an addition; a text and a video "
+        "are prepared once, however many pairs there are. Training: seconds of all batches of a "
+        "seed, without the measurements between epochs; the most memory above the features. Fits "
+        "side by side and other work on the machine make both slower, so seconds compare only "
+        "within a table."
     )
+
+
+def _place(report: AblateReport) -> str:
+    return ", ".join(dict.fromkeys(row.cost.place for row in report.rows if row.cost is not None))
+
+
+def _when(report: AblateReport) -> str:
+    """When scoring was timed, where that was not all at once."""
+    times = sorted(row.cost.measured for row in report.rows if row.cost is not None)
+    if times[-1] - times[0] <= AT_ONCE:
+        return ""
+    first, last = (f"{one:%Y-%m-%d %H:%M}" for one in (times[0], times[-1]))
+    return f" (timed between {first} and {last} UTC: --remeasure times all rows together)"
 
 
 def _three_digits(number: float) -> str:

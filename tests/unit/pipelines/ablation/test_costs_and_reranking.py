@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from making.ablated import small_cache, small_config
@@ -13,7 +15,8 @@ from vidret.pipelines.ablate import run_ablate
 from vidret.pipelines.config.settings import EvaluateConfig
 from vidret.pipelines.display.ablation_files import write_ablation
 from vidret.pipelines.display.ablation_forms import csv_text, latex_text, markdown_text
-from vidret.pipelines.display.cost_plot import frontier
+from vidret.pipelines.display.ablation_words import caption_of, cost_sentences
+from vidret.pipelines.display.cost_plot import ABOUT, frontier
 from vidret.pipelines.evaluate import run_evaluate
 
 HEADS = ("mean", "mgfi", "mgfi+cmfi")
@@ -41,7 +44,11 @@ def test_every_row_is_followed_by_its_re_ranked_rows_each_with_its_tag(table):
     labels = [row.label for row in report.rows]
     assert labels[: len(RERANK) + 1] == [
         "base",
-        *(f"base, {one.name} [{one.tag}]" for one in RERANKERS.values()),
+        "base, qb-norm [train-bank]",
+        "base, nnn [train-bank]",
+        "base, sinkhorn-bank (reconstruction) [train-bank]",
+        "base, dsl [transductive]",
+        "base, sinkhorn-full [transductive]",
     ]
     assert len(labels) == len(HEADS) * (len(RERANK) + 1)
 
@@ -84,13 +91,17 @@ def test_other_settings_of_a_bank_are_ranked_anew(table, cache):
     smaller = ablate(work, cache, heads=("mgfi",), rerank=("nnn",), bank_size=3)
     whole = next(row for row in report.rows if row.label.startswith("s-f + w-f, nnn"))
     assert smaller.rows[1].scores != whole.scores
-    assert any("at most 3 of its captions" in one for one in smaller.reranking)
+    assert "Banks: 3 captions and 3 videos of split train." in smaller.reranking
 
 
 def test_settings_picked_on_val_are_told_and_may_differ(table, cache):
     work, _ = table
     tuned = ablate(work, cache, heads=("mgfi",), rerank=("dsl",), rerank_tune="val")
     assert any("picked on val" in one for one in tuned.reranking)
+    picked = [one["dsl_scale"] for one in tuned.rows[1].rerank_settings]
+    assert f"dsl: {'; '.join(dict.fromkeys(f'dsl_scale {one:g}' for one in picked))}" in caption_of(
+        tuned
+    )
     found = [
         run_evaluate(
             EvaluateConfig(work=work, run=run, rerank=("dsl",), rerank_tune="val", device="cpu")
@@ -100,6 +111,7 @@ def test_settings_picked_on_val_are_told_and_may_differ(table, cache):
     assert [one.reranked.scores[0].t2v for one in found] == [
         scores.t2v for scores in tuned.rows[1].scores
     ]
+    assert [one.reranked.scores[0].settings["dsl_scale"] for one in found] == picked
 
 
 @pytest.mark.parametrize(
@@ -108,7 +120,8 @@ def test_settings_picked_on_val_are_told_and_may_differ(table, cache):
         ({"rerank": ("qbnorm",)}, "qb-norm"),
         ({"rerank_tune": "val"}, "--rerank"),
         ({"rerank": ("dsl",), "rerank_tune": "test"}, "another split"),
-        ({"rerank": ("dsl",), "rerank_tune": "vall"}, "vall"),
+        ({"rerank": ("dsl",), "rerank_tune": "vall"}, "'vall' to pick .* or choose val"),
+        ({"rerank": ("dsl", "dsl")}, "rerank has dsl more than once"),
         ({"rerank": ("nnn",), "bank_size": -1}, "bank_size"),
     ],
 )
@@ -150,13 +163,75 @@ def test_costs_stand_beside_accuracy_in_every_form(table):
     assert told["cost"]["score"]["pair_seconds"] == mean.pair_seconds
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda told: told["cost"].update(flops=None),
+        lambda told: told["cost"].update(pair_seconds=float("nan")),
+        lambda told: told["cost"].update(pair_seconds="x"),
+        lambda told: told["cost"].update(pair_seconds=0.0),
+        lambda told: told.update(measured="yesterday"),
+        lambda told: told.pop("cost"),
+    ],
+)
+def test_a_damaged_cost_is_measured_again(table, cache, damage):
+    work, report = table
+    (path,) = work.glob("runs/mgfi-seed0-*/cost.json")
+    told = json.loads(path.read_text())
+    damage(told)
+    path.write_text(json.dumps(told))
+    again = ablate(work, cache, heads=("mgfi",), cost=True).rows[0].cost.score
+    assert again.flops == next(row for row in report.rows if row.head == "mgfi").cost.score.flops
+    assert again.pair_seconds > 0
+
+
+def test_costs_are_timed_again_where_that_is_asked_for(table, cache, monkeypatch):
+    work, _ = table
+    before = ablate(work, cache, heads=("mean",), cost=True).rows[0].cost
+    other = replace(before.score, pair_seconds=123.0)
+    monkeypatch.setattr("vidret.pipelines.ablation.costs.measure_cost", lambda *_: other)
+    assert ablate(work, cache, heads=("mean",), cost=True).rows[0].cost == before
+    again = ablate(work, cache, heads=("mean",), cost=True, remeasure=True)
+    assert again.rows[0].cost.score == other
+
+
+def test_costs_of_different_days_are_told_as_such(table):
+    _, report = table
+    assert "--remeasure" not in cost_sentences(report)
+    first = report.rows[0]
+    older = replace(first.cost, measured=first.cost.measured - timedelta(days=1))
+    mixed = replace(report, rows=(replace(first, cost=older), *report.rows[1:]))
+    assert "--remeasure times all rows together" in cost_sentences(mixed)
+
+
+def test_bold_numbers_compete_with_those_that_have_looked_at_as_much(table):
+    _, report = table
+    lines = markdown_text(report).split("**video to text**")[0].splitlines()
+    for tag in ("train-bank", "transductive", None):
+        its = [
+            line
+            for line in lines
+            if line.startswith("| ")
+            and not line.startswith("| head")
+            and (tag in line if tag else "[" not in line)
+        ]
+        assert any(line.split(" | ")[1].startswith("**") for line in its)
+
+
+def test_the_rows_of_the_paper_say_which_heads_they_are(table):
+    _, report = table
+    told = "Heads: base is mean, s-f + w-f is mgfi, + a-s is +cmfi."
+    assert told in caption_of(report)
+
+
 def test_the_picture_of_accuracy_against_cost_names_every_head(table, tmp_path):
     _, report = table
     paths = [tmp_path / "cost.svg", tmp_path / "cost.png", tmp_path / "cost.pdf"]
     assert write_ablation(report, out=None, plot=None, plot_cost=paths) == paths
     drawn = paths[0].read_text()
     assert all(row.label in drawn for row in report.rows if row.rerank is None)
-    assert "time of a pair" in drawn
+    assert "time of a prepared pair, one thread" in drawn
+    assert "mathdefault" not in drawn
 
 
 def test_a_picture_alone_makes_costs_known(table, cache, tmp_path):
@@ -174,7 +249,18 @@ def test_the_line_joins_the_heads_that_none_beats_at_their_time(table):
         return row.cost.score.pair_seconds, sum(row.values("t2v", "R@1"))
 
     def reached(row, by):
-        return place(by)[0] <= place(row)[0] and place(by)[1] >= place(row)[1]
+        return place(by)[0] <= ABOUT * place(row)[0] and place(by)[1] >= place(row)[1]
 
     assert all(any(reached(row, by=one) for one in best) for row in rows)
-    assert not any(reached(row, by=other) for row in best for other in rows if other is not row)
+    recalls = [place(row)[1] for row in best]
+    assert recalls == sorted(set(recalls))
+
+
+def test_rows_with_a_reconstructed_loss_say_so(tmp_path, cache):
+    plain = ablate(tmp_path, cache, heads=("s-f",), seeds=(0,), epochs=1)
+    assert not any("reconstruction" in note for note in plain.setting.notes)
+    shared = {"heads": ("mean", "s-f"), "seeds": (0,), "epochs": 1, "loss_distillation": 0.2}
+    distilled = ablate(tmp_path, cache, **shared)
+    assert any("similarity distillation is a reconstr" in note for note in distilled.setting.notes)
+    by_tokens = ablate(tmp_path, cache, **shared, loss_distillation_by="tokens")
+    assert not any("reconstruction" in note for note in by_tokens.setting.notes)

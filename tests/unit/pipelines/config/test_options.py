@@ -12,7 +12,8 @@ from vidret.pipelines.cli import cli
 from vidret.pipelines.config.declaring import option_of, variable_of
 from vidret.pipelines.config.fitting import AblateConfig
 from vidret.pipelines.config.options import Session, default_text, session_options, settings
-from vidret.pipelines.config.settings import CONFIGS, ExtractConfig, SearchConfig
+from vidret.pipelines.config.searching import SearchConfig
+from vidret.pipelines.config.settings import CONFIGS, ExtractConfig
 
 
 @pytest.fixture(autouse=True)

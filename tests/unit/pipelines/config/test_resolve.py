@@ -6,7 +6,8 @@ import pytest
 from vidret.data.errors import ConfigError
 from vidret.pipelines.config.fitting import AblateConfig, TrainConfig
 from vidret.pipelines.config.resolve import did_you_mean, resolve, unknown_variables
-from vidret.pipelines.config.settings import DemoConfig, EvaluateConfig, ExtractConfig, SearchConfig
+from vidret.pipelines.config.searching import SearchConfig
+from vidret.pipelines.config.settings import DemoConfig, EvaluateConfig, ExtractConfig
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ def test_a_threshold_is_a_recall_and_a_percentage(given, threshold):
 def test_ablate_trains_with_the_settings_that_train_heads_has():
     own = {"head", "heads", "seed", "seeds", "resume", "name"}
     own |= {"vary", "base", "jobs", "resamples", "format", "out", "plot", "dry_run"}
-    own |= {"cost", "plot_cost", "rerank", "rerank_tune", "bank_size"}
+    own |= {"cost", "remeasure", "plot_cost", "rerank", "rerank_tune", "bank_size"}
     shared = {one.name: one.default for one in fields(TrainConfig) if one.name not in own}
     assert shared == {one.name: one.default for one in fields(AblateConfig) if one.name not in own}
 

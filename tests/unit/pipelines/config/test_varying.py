@@ -65,7 +65,7 @@ def test_the_settings_change_in_nothing_else():
         ("epochs=-1", r"epochs is -1: give 0 or more \(set by --vary\)"),
         ("lr=0.1,0", r"lr is 0.0: a learning rate is above 0 \(set by --vary\)"),
         ("activation=geluu", "--vary activation is 'geluu': did you mean \"gelu\""),
-        ("epochs=1,1", "vary epochs has .1. more than once"),
+        ("epochs=1,1", "vary epochs has 1 more than once"),
         ("epochs=1,epochs=2", "vary names epochs more than once: list its values together"),
         ("epochs", "vary is 'epochs': give NAME=V1,V2"),
     ],
