@@ -19,6 +19,7 @@ OTHERS = (
     "scheduler",
     "ranks",
     "score",
+    "search",
     "heads",
     "precision",
     "train",

@@ -17,6 +17,8 @@ from vidret.data.storage.projections import Projections, read_projections
 from vidret.data.storage.rows import View
 from vidret.data.upkeep.check import wrong_size
 
+EVERY_SPLIT = ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
@@ -132,6 +134,28 @@ class FeatureCache:
             removed=self.manifest.removed,
             projections=self._projections(),
             part=part,
+        )
+
+    def load_videos(self, *, view: View = "ram") -> SplitFeatures:
+        """The videos of all splits in one, without any caption.
+
+        Args:
+            view: as in `load`.
+
+        Raises:
+            DamagedError: a shard or the projections cannot be read, or an id is there twice.
+        """
+        tables = map(read_video_table, self._shards("video"))
+        return gather_split(
+            self.folder,
+            EVERY_SPLIT,
+            [replace(table, split=[EVERY_SPLIT] * len(table.ids)) for table in tables],
+            [],
+            fingerprint=self.fingerprint,
+            num_captions=0,
+            view=view,
+            removed=self.manifest.removed,
+            projections=self._projections(),
         )
 
     def _projections(self) -> Projections | None:

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shlex
 import signal
 import sys
@@ -31,6 +32,13 @@ from vidret.pipelines.config.options import (
 )
 from vidret.pipelines.config.reporting import PageConfig
 from vidret.pipelines.config.resolve import did_you_mean, unknown_variables
+from vidret.pipelines.config.searching import (
+    ExplainConfig,
+    IndexConfig,
+    IndexUpdateConfig,
+    SearchConfig,
+)
+from vidret.pipelines.config.serving import ServeConfig
 from vidret.pipelines.config.settings import (
     CONFIGS,
     CacheConfig,
@@ -42,7 +50,6 @@ from vidret.pipelines.config.settings import (
     EvaluateConfig,
     ExtractConfig,
     ProbeConfig,
-    SearchConfig,
     WeightsConfig,
 )
 from vidret.pipelines.config.varying import variations_of
@@ -55,6 +62,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BUG = 1
+RANKED_BY = ("work", "offline", "json", "run", "head", "cache", "device")
 DOCTOR_SETTINGS = (
     "work",
     "offline",
@@ -522,9 +530,8 @@ def evaluate(config: EvaluateConfig) -> None:
 @cli.command(
     cls=Command,
     epilog=examples(
-        "vidret ablate --seeds 0,1,2,3,4 --out table.md --plot table.svg",
+        "vidret ablate --heads mean,xpool,mgfi --seeds 0,1 --cost --out table.md --plot table.svg",
         "vidret ablate --heads mean,w-f --vary word_weight_scale=literal,sqrt_c --dry-run",
-        "vidret ablate --heads mean,xpool,mgfi,hcmi --cost --rerank qb-norm,dsl",
     ),
 )
 @json_progress_option
@@ -567,6 +574,95 @@ def report(config: PageConfig) -> None:
     _publish(run_report(config), render_page, as_json=config.json)
 
 
+@cli.group(
+    "index",
+    cls=Program,
+    invoke_without_command=True,
+    epilog=examples("vidret index update", "vidret index check"),
+)
+@click.pass_context
+def index_group(context: click.Context) -> None:
+    """Make searches in many videos quick, and keep them right."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@index_group.command(
+    "build",
+    cls=Command,
+    epilog=examples("vidret index build", "vidret index build ~/Videos --every-frame"),
+)
+@json_progress_option
+@settings(IndexUpdateConfig)
+@session_options
+@click.pass_context
+def build_index(context: click.Context, config: IndexUpdateConfig, *, json_progress: bool) -> None:
+    """Make the index of a cache or of a folder anew."""
+    from vidret.pipelines.display.indexed import render_index
+    from vidret.pipelines.display.progress import progress_display
+    from vidret.pipelines.index import run_index_build
+
+    extract = _extract_settings(context, config.work)
+    with progress_display("index", unit="videos", json_lines=json_progress) as on_progress:
+        report = run_index_build(config, extract=extract, on_progress=on_progress)
+    _publish(report, render_index, as_json=config.json)
+
+
+@index_group.command(
+    "update",
+    cls=Command,
+    epilog=examples("vidret index update", "vidret index update ~/Videos --json"),
+)
+@json_progress_option
+@settings(IndexUpdateConfig)
+@session_options
+@click.pass_context
+def update_index(context: click.Context, config: IndexUpdateConfig, *, json_progress: bool) -> None:
+    """Take in what is new, and forget what is gone."""
+    from vidret.pipelines.display.indexed import render_index
+    from vidret.pipelines.display.progress import progress_display
+    from vidret.pipelines.index import run_index_update
+
+    extract = _extract_settings(context, config.work)
+    with progress_display("index", unit="videos", json_lines=json_progress) as on_progress:
+        report = run_index_update(config, extract=extract, on_progress=on_progress)
+    _publish(report, render_index, as_json=config.json)
+
+
+@index_group.command(
+    "status",
+    cls=Command,
+    epilog=examples("vidret index status", "vidret index status --json"),
+)
+@settings(IndexConfig, only=RANKED_BY)
+@session_options
+def index_status(config: IndexConfig) -> None:
+    """Say what is indexed, and what is not yet."""
+    from vidret.pipelines.display.indexed import render_index_status
+    from vidret.pipelines.index import run_index_status
+
+    _publish(run_index_status(config), render_index_status, as_json=config.json)
+
+
+@index_group.command(
+    "check",
+    cls=Command,
+    epilog=examples("vidret index check", "vidret index check --questions 20 --shortlist 50"),
+)
+@json_progress_option
+@settings(IndexConfig)
+@session_options
+def check_index(config: IndexConfig, *, json_progress: bool) -> None:
+    """Compare searches by the index with exhaustive ones."""
+    from vidret.pipelines.display.indexed import render_index_check
+    from vidret.pipelines.display.progress import progress_display
+    from vidret.pipelines.index import run_index_check
+
+    with progress_display("check", unit="questions", json_lines=json_progress) as on_progress:
+        report = run_index_check(config, on_progress=on_progress)
+    _publish(report, render_index_check, as_json=config.json)
+
+
 @cli.command(
     cls=Command,
     epilog=examples(
@@ -579,12 +675,11 @@ def report(config: PageConfig) -> None:
 @click.pass_context
 def search(context: click.Context, config: SearchConfig) -> None:
     """Rank the clips of a folder or a cache by a sentence."""
+    from vidret.pipelines.display.found import render_search
     from vidret.pipelines.display.progress import progress_display
-    from vidret.pipelines.display.render import render_search
     from vidret.pipelines.search import run_search
 
-    session = context.find_root().ensure_object(Session)
-    extract = resolve_here(ExtractConfig, {"work": str(config.work)}, session)
+    extract = _extract_settings(context, config.work)
     with progress_display("extract", unit="videos") as on_progress:  # of a folder not cached yet
         report = run_search(config, extract=extract, on_progress=on_progress)
     _publish(
@@ -592,6 +687,52 @@ def search(context: click.Context, config: SearchConfig) -> None:
         lambda report: render_search(report, config.format),
         as_json=config.json or config.format == "json",
     )
+
+
+@cli.command(
+    cls=Command,
+    epilog=examples(
+        "vidret explain 'a bell rings' clip_017.mp4",
+        "vidret explain 'a bell rings' clip_017.mp4 --format svg --out why.svg",
+    ),
+)
+@settings(ExplainConfig)
+@session_options
+def explain(config: ExplainConfig) -> None:
+    """Say which words, frames and parts speak for a clip."""
+    from vidret.pipelines.display.explained import render_explanation
+    from vidret.pipelines.explain import run_explain, write_explanation
+
+    report, as_json = run_explain(config), config.json or config.format == "json"
+    if config.out is None:
+        _publish(report, lambda report: render_explanation(report, config.format), as_json=as_json)
+        return
+    text = json.dumps(report.as_json(), indent=2, default=str)
+    write_explanation(
+        text if as_json else str(render_explanation(report, config.format)), config.out
+    )
+    log.info("Wrote %s", config.out)
+
+
+@cli.command(
+    cls=Command,
+    epilog=examples("vidret serve ~/Videos", "vidret serve --port 0 --read-only"),
+)
+@settings(ServeConfig)
+@session_options
+@click.pass_context
+def serve(context: click.Context, config: ServeConfig) -> None:
+    """Open a web page to search in, and the JSON API behind it."""
+    from vidret.pipelines.serve import Served, run_serve
+
+    def say(served: Served) -> None:
+        needs = ", with the token" if served.needs_token else ""
+        click.echo(f"Open {served.address}{needs}. Ctrl-C stops it.")
+        sys.stdout.flush()
+
+    session = context.find_root().ensure_object(Session)
+    extract = resolve_here(ExtractConfig, {"work": str(config.work)}, session)
+    run_serve(config, extract=extract, on_ready=say)
 
 
 @cli.group(
@@ -651,6 +792,12 @@ def main() -> None:
     cli(prog_name="vidret")
 
 
+def _extract_settings(context: click.Context, work: Path) -> ExtractConfig:
+    """How a folder is cached that a search or an index meets for the first time."""
+    session = context.find_root().ensure_object(Session)
+    return resolve_here(ExtractConfig, {"work": str(work)}, session)
+
+
 def _publish(report: R, render: Callable[[R], "Rendered"], *, as_json: bool) -> None:
     """Print a report on stdout, then raise the error it ends in, if any."""
     from vidret.pipelines.display.tables import show
@@ -698,11 +845,20 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 def _report_interrupt(arguments: Sequence[str]) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # we are leaving already
-    command = command_line(arguments)
+    command = command_line(_without_secrets(arguments))
     if launched().size > 1:
         click.echo("If nobody stopped it, torchrun says below which process ended.", err=True)
     click.echo(f"Stopped. What is done is kept. Continue with: {command}", err=True)
     return INTERRUPTED
+
+
+def _without_secrets(arguments: Sequence[str]) -> list[str]:
+    """A command line that may be shown and kept."""
+    shown = [re.sub(r"^--token=.*", "--token=...", argument) for argument in arguments]
+    for place, argument in enumerate(shown[:-1]):
+        if argument == "--token":
+            shown[place + 1] = "..."
+    return shown
 
 
 def _report_error(error: Exception, arguments: Sequence[str], session: Session) -> int:
@@ -734,7 +890,9 @@ def _usage_sentence(error: click.ClickException) -> str:
 def _report_bug(error: Exception, arguments: Sequence[str], session: Session) -> int:
     """Keep the traceback where it can be sent from, and do not frighten with it."""
     text = _traceback_text(error)
-    kept = _write_error_log(f"{shlex.join(['vidret', *arguments])}\n\n{text}", session.work)
+    kept = _write_error_log(
+        f"{shlex.join(['vidret', *_without_secrets(arguments)])}\n\n{text}", session.work
+    )
     if kept is None or session.verbosity > 0:
         click.echo(text, err=True)
     reason = (str(error).strip() or "no message").splitlines()[0]

@@ -9,10 +9,12 @@ from typing import TypeVar
 from vidret.data.cache import FeatureCache
 from vidret.pipelines.ablate import run_ablate
 from vidret.pipelines.config.fitting import AblateConfig
-from vidret.pipelines.config.settings import DemoConfig, ExtractConfig, SearchConfig
+from vidret.pipelines.config.searching import SearchConfig
+from vidret.pipelines.config.settings import DemoConfig, ExtractConfig
 from vidret.pipelines.display.ablated import render_ablate
+from vidret.pipelines.display.found import render_search
 from vidret.pipelines.display.progress import OnProgress, progress_display
-from vidret.pipelines.display.render import render_extract, render_search
+from vidret.pipelines.display.render import render_extract
 from vidret.pipelines.display.tables import Rendered, show
 from vidret.pipelines.extract import run_extract
 from vidret.pipelines.search import run_search

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vidret.data.errors import ConfigError, MissingError
 
+_WORD_END = "</w>"  # in CLIP's vocabulary, behind the last piece of a word
 _PROBES = ("a", "a dog barks at the moon")
 
 
@@ -172,3 +173,33 @@ def _same(tokenizer: Any, marks: Marks) -> bool:  # noqa: ANN401 - as above
     own = tokenizer(list(_PROBES))
     ids = [word_ids(tokenizer, marks, text) for text in _PROBES]
     return torch.equal(own, marks.around(ids))
+
+
+def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:  # noqa: ANN401 - as above
+    """Each token as it can be read; the last piece of a word ends in `</w>`, as CLIP writes it.
+
+    Bytes of a sign that lies in several pieces are escaped as file names have them
+    (`surrogateescape`): pieces that are put together can be decoded again.
+    """
+    import open_clip
+
+    if isinstance(tokenizer, open_clip.SimpleTokenizer):
+        return [_readable(tokenizer, tokenizer.decoder[token]) for token in ids]
+    pieces = tokenizer.tokenizer.convert_ids_to_tokens(list(ids))
+    begins = ["\u2581", "\u0120"]  # how others mark the first piece of a word
+    if not any(piece[:1] in begins for piece in pieces):
+        return [f"{piece}{'' if piece.endswith(_WORD_END) else _WORD_END}" for piece in pieces]
+    ends = [piece[:1] in begins for piece in pieces[1:]] + [True]
+    return [
+        piece.lstrip("".join(begins)) + (_WORD_END if last else "")
+        for piece, last in zip(pieces, ends, strict=True)
+    ]
+
+
+def _readable(tokenizer: Any, piece: str) -> str:  # noqa: ANN401 - as above
+    """A piece of CLIP's vocabulary, whose letters stand for bytes."""
+    word, end = piece.removesuffix(_WORD_END), piece.endswith(_WORD_END)
+    read = bytes(tokenizer.byte_decoder[letter] for letter in word).decode(
+        "utf-8", "surrogateescape"
+    )
+    return read + (_WORD_END if end else "")

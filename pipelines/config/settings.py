@@ -21,6 +21,13 @@ from vidret.pipelines.config.declaring import (
 from vidret.pipelines.config.fitting import AblateConfig, FinetuneConfig, TrainConfig
 from vidret.pipelines.config.reporting import PageConfig
 from vidret.pipelines.config.reranking import RerankConfig
+from vidret.pipelines.config.searching import (
+    ExplainConfig,
+    IndexConfig,
+    IndexUpdateConfig,
+    SearchConfig,
+)
+from vidret.pipelines.config.serving import ServeConfig
 
 TINY = "tiny"
 SYNTH = "synth"
@@ -269,35 +276,6 @@ class EvaluateConfig(RerankConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchConfig(ReportConfig):
-    """Settings of `vidret search`."""
-
-    table: ClassVar[str] = "search"
-
-    query: str = setting(help="What to look for, in your own words.", argument=True)
-    path: Path | None = setting(
-        None, help="Folder of videos; unset searches what is cached.", argument=True
-    )
-    run: str | None = setting(None, help="Name of the run to rank with; unset takes the newest.")
-    cache: Path | None = setting(None, help="Cache to search; unset takes the newest.")
-    top: int = setting(10, help="How many clips to show.")
-    format: str = setting(
-        "table", help="How to print the clips.", choices=("table", "json", "csv", "paths")
-    )
-    device: str = setting("auto", help="Where to rank.", metavar=DEVICES, shared=True)
-
-    def __post_init__(self) -> None:
-        Config.__post_init__(self)
-        require(bool(self.query.strip()), "query is empty: say what to look for")
-        require(self.top >= 1, f"top is {self.top}: give 1 or more")
-        require(
-            self.path is None or self.cache is None,
-            f"path is {self.path} and cache is {self.cache}: search one or the other",
-        )
-        check_device(self.device)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeConfig(ReportConfig):
     """Settings of `vidret probe`."""
 
@@ -431,7 +409,11 @@ CONFIGS: dict[str, type[Config]] = {
     EvaluateConfig.table: EvaluateConfig,
     AblateConfig.table: AblateConfig,
     PageConfig.table: PageConfig,
+    IndexConfig.table: IndexConfig,
+    IndexUpdateConfig.table: IndexUpdateConfig,
     SearchConfig.table: SearchConfig,
+    ExplainConfig.table: ExplainConfig,
+    ServeConfig.table: ServeConfig,
 }
 
 

@@ -19,6 +19,8 @@ from vidret.pipelines.config.resolve import (
 )
 from vidret.pipelines.config.settings import CONFIGS
 
+SECRETS = ("token",)
+
 
 def settings_text(
     tables: Sequence[str],
@@ -83,6 +85,8 @@ def _stray_variables() -> list[str]:
 
 def _line(name: str, value: object, origin: str) -> str:
     line = f"# {name} is unset" if value is None else f"{name} = {_toml(value)}"
+    if name in SECRETS and value is not None:
+        line = f"# {name} is set, and not shown"
     return f"{line}  # {origin}" if origin else line
 
 

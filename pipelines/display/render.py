@@ -1,7 +1,5 @@
 """Reports as the lines and tables that people read."""
 
-import csv
-import io
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -27,7 +25,6 @@ from vidret.pipelines.display.tables import Rendered, Table
 from vidret.pipelines.evaluate import EvaluateReport, Setting
 from vidret.pipelines.extraction.report import ExtractReport
 from vidret.pipelines.finetune import FinetuneReport
-from vidret.pipelines.search import Hit, SearchReport
 from vidret.pipelines.train_heads import TrainReport
 from vidret.pipelines.training.loop import AUDIO, VIDEO_TEXT
 from vidret.pipelines.training.planning import learning_encoders, origin_of, rate_of_encoder
@@ -318,29 +315,6 @@ def render_evaluate(report: EvaluateReport) -> Rendered:
     return [table, "", kinds, *reranked_tables(report.reranked)]
 
 
-def render_search(report: SearchReport, form: str = "table") -> Rendered:
-    """The hits as a table, as csv, or as bare paths."""
-    if form == "paths":
-        return "\n".join(hit.path for hit in report.hits)
-    names = list(report.hits[0].parts) if report.hits else []
-    if form == "csv":
-        return _hits_as_csv(report.hits, names)
-    rows: tuple[tuple[str | int, ...], ...] = tuple(
-        (hit.rank, _short(hit), _moment(hit), f"{hit.score:.3f}", *_parts(hit, names))
-        for hit in report.hits
-    )
-    caption = (
-        f"{report.searched:,} clips searched with {told_name(report.head)}; "
-        "the parts add up to the score"
-    )
-    if report.failed:
-        caption += f"; {report.failed:,} could not be read: see {report.cache / 'failures.md'}"
-    if report.truncated:
-        caption += "; the query is longer than the model reads, its end was cut"
-    columns = ("", "clip", "moment", "score", *names)
-    return Table(title=f'"{report.query}"', columns=columns, rows=rows, caption=caption)
-
-
 def setting_line(setting: Setting) -> str:
     """What numbers are measured on, in a line."""
     return (
@@ -398,34 +372,3 @@ def _what_learned(run: Run, stage: str) -> str:
 
 def _sound_line(sound: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {state}" for state, count in sound.items())
-
-
-def _moment(hit: Hit) -> str:
-    return f"{_seconds(hit.start)}-{_seconds(hit.end)}"
-
-
-def _seconds(time: float) -> str:
-    whole, tenth = divmod(round(time * 10), 10)
-    hours, minutes, seconds = clock_text(whole).split(":")
-    clock = f"{hours}:{minutes}:{seconds}" if hours != "0" else f"{int(minutes)}:{seconds}"
-    return f"{clock}.{tenth}"
-
-
-def _short(hit: Hit) -> str:
-    silent = {"silent": " (silent)", "no-stream": " (no sound)", "failed": " (sound unreadable)"}
-    return hit.id + silent.get(hit.sound, "")
-
-
-def _parts(hit: Hit, names: Sequence[str]) -> list[str]:
-    return [f"{hit.parts[name]:+.3f}" for name in names]
-
-
-def _hits_as_csv(hits: Sequence[Hit], names: Sequence[str]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["rank", "id", "path", "start", "end", "peak", "score", *names])
-    for hit in hits:
-        times = [f"{time:.2f}" for time in (hit.start, hit.end, hit.peak)]
-        values = [f"{value:.6f}" for value in (hit.score, *(hit.parts[name] for name in names))]
-        writer.writerow([hit.rank, hit.id, hit.path, *times, *values])
-    return out.getvalue().rstrip("\n")

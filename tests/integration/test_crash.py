@@ -72,6 +72,7 @@ def test_the_uninterrupted_extraction_is_what_it_should_be(extracted):
     assert b'"complete": true' in files[MANIFEST]
 
 
+@pytest.mark.slow
 def test_an_extraction_killed_at_three_moments_ends_as_if_it_had_not_been(tmp_path, extracted):
     kill_at("while drawing", "all processes", tmp_path)
     assert count(tmp_path, "cache/*/*.h5") == 0

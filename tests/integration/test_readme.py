@@ -53,17 +53,18 @@ def needs_more_than_this_machine(text: str) -> bool:
     return any(word in text for word in ("/shared", "/films", "tcp://", "dask_jobqueue", "dask_k"))
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, pages: list[Path] = PAGES) -> list[str]:
     return [
         body
-        for page in PAGES
+        for page in pages
         for name, body in FENCE.findall(page.read_text("utf-8"))
         if name == language
     ]
 
 
-def commands(program: str) -> list[str]:
-    lines = [line.split(" #")[0].strip() for body in blocks("") for line in body.splitlines()]
+def commands(program: str, pages: list[Path] = PAGES) -> list[str]:
+    bodies = blocks("", pages)
+    lines = [line.split(" #")[0].strip() for body in bodies for line in body.splitlines()]
     return list(dict.fromkeys(line for line in lines if line.startswith(f"{program} ")))
 
 
@@ -76,8 +77,15 @@ def test_the_three_commands_stand_in_the_readme_as_promised():
     assert [line for line in commands("vidret") if line in wanted] == wanted
 
 
+@pytest.mark.parametrize(
+    "pages",
+    [
+        pytest.param(PAGES[:1], id="README"),
+        pytest.param(PAGES, id="README and docs", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.xdist_group("readme")
-def test_every_vidret_command_of_the_docs_runs_as_typed(tmp_path, monkeypatch):
+def test_every_vidret_command_of_the_docs_runs_as_typed(tmp_path, monkeypatch, pages):
     monkeypatch.chdir(tmp_path)
     make_msvd(tmp_path / "msvd")
     np.save("scores.npy", np.eye(5, dtype=np.float32)[[0, 0, 1, 2, 3, 4, 4]])
@@ -85,11 +93,11 @@ def test_every_vidret_command_of_the_docs_runs_as_typed(tmp_path, monkeypatch):
     np.save("bank.npy", np.ones((6, 5), np.float32))
     np.save("bank-videos.npy", np.ones((7, 3), np.float32))
     (tmp_path / "vidret.toml").write_text(SETTINGS)
-    for line in commands("vidret"):
+    for line in commands("vidret", pages):
         if not needs_more_than_this_machine(line):
             result = CliRunner().invoke(cli, shlex.split(line)[1:])
             assert result.exit_code == 0, f"{line}\n{result.output}"
-    for example in blocks("python"):
+    for example in blocks("python", pages):
         code = compile(example, "docs", "exec")
         if not needs_more_than_this_machine(example):
             exec(code, {})

@@ -148,3 +148,19 @@ def test_the_command_stands_under_the_heading(load):
     printed = load("run").with_command("## Title\n\nText\n", "make bench")
     assert printed.splitlines()[:5] == ["## Title", "", "```", "make bench", "```"]
     assert printed.endswith("Text")
+
+
+def test_a_search_is_measured_alone_with_many_and_against_all(load, monkeypatch, capsys, tmp_path):
+    search = load("search")
+    monkeypatch.setattr(search, "BUILD", tmp_path)
+    monkeypatch.setattr(search, "PER_SHARD", 128)
+    sizes = ["--videos", "400", "--dim", "16", "--queries", "12", "--truth", "4"]
+    crowd = ["--clients", "3", "--seconds", "0.1", "--shortlist", "150", "--threads", "1"]
+    monkeypatch.setattr(sys, "argv", ["search.py", *sizes, *crowd])
+    search.main()
+    told = capsys.readouterr().out
+    assert told.startswith("## Search among 400 videos")
+    rows = dict(line[2:-2].split(" | ") for line in told.splitlines() if line.startswith("| "))
+    assert rows["recall@1 against an exhaustive search"] == "100.0%"
+    assert rows["questions answered by them"].endswith(", 0 errors")
+    assert all(float(rows[f"both, p{share}"].removesuffix(" ms")) > 0 for share in (50, 99))

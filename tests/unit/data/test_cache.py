@@ -79,6 +79,19 @@ def test_a_split_holds_the_captions_of_its_videos(folder, view):
     np.testing.assert_array_equal(train.sentence, np.outer([0, 3 / 8, 4 / 8, 5 / 8], np.ones(4)))
 
 
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_videos_of_all_splits_come_without_captions(folder, view):
+    cache = FeatureCache.open(folder)
+    videos = cache.load_videos(view=view)
+    splits = [cache.load(split) for split in cache.splits]
+    assert sorted(videos.video_ids) == sorted(name for one in splits for name in one.video_ids)
+    assert videos.caption_ids == []
+    for one in splits:
+        rows = [videos.video_ids.index(name) for name in one.video_ids]
+        assert np.array_equal(np.asarray(videos.frames)[rows], one.frames)
+        assert np.array_equal(videos.times[rows], one.times)
+
+
 def test_a_part_that_is_held_out_and_the_rest_are_the_whole(folder):
     cache = FeatureCache.open(folder)
     whole, held, rest = (cache.load("train", part=part) for part in ("all", "held-out", "rest"))

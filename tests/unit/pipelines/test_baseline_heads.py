@@ -8,7 +8,8 @@ from vidret.heads.catalog import VIDEO_HEADS
 from vidret.pipelines.ablate import run_ablate
 from vidret.pipelines.config.fitting import TrainConfig
 from vidret.pipelines.config.reporting import PageConfig
-from vidret.pipelines.config.settings import EvaluateConfig, SearchConfig
+from vidret.pipelines.config.searching import SearchConfig
+from vidret.pipelines.config.settings import EvaluateConfig
 from vidret.pipelines.evaluate import run_evaluate
 from vidret.pipelines.report import run_report
 from vidret.pipelines.search import run_search

@@ -89,6 +89,10 @@ TABLES = {(table,): table for table in CONFIGS if not table.startswith("cache-")
     ("cache", "repair"): "cache",
     ("cache", "export"): "cache-export",
     ("cache", "gc"): "cache-gc",
+    ("index", "build"): "index-update",
+    ("index", "update"): "index-update",
+    ("index", "status"): "index",
+    ("index", "check"): "index",
     ("weights", "verify"): "weights",
     ("weights", "convert"): "weights-convert",
 }
@@ -138,7 +142,7 @@ def test_the_version_names_what_a_bug_report_needs():
     assert [part.split()[0] for part in result.stdout.split(", ")] == ["vidret", "python", "torch"]
 
 
-@pytest.mark.parametrize("arguments", [(), ("cache",), ("config",), ("weights",)])
+@pytest.mark.parametrize("arguments", [(), ("cache",), ("config",), ("weights",), ("index",)])
 def test_a_group_alone_shows_its_help(arguments):
     result = run(*arguments)
     assert (result.exit_code, result.stdout.startswith("Usage: vidret")) == (0, True)

@@ -28,7 +28,8 @@ from vidret.data.manifest import read_manifest
 from vidret.extract.clip import load_clip
 from vidret.extract.panns import load_sound
 from vidret.extract.weights.deltas import base_of_file
-from vidret.pipelines.config.settings import EvaluateConfig, ExtractConfig, SearchConfig
+from vidret.pipelines.config.searching import SearchConfig
+from vidret.pipelines.config.settings import EvaluateConfig, ExtractConfig
 from vidret.pipelines.doctor import run_doctor
 from vidret.pipelines.evaluate import run_evaluate
 from vidret.pipelines.search import run_search

@@ -11,9 +11,11 @@ from safetensors.torch import load_file
 from vidret.pipelines.ablate import run_ablate
 from vidret.pipelines.config.fitting import AblateConfig, TrainConfig
 from vidret.pipelines.config.reporting import PageConfig
-from vidret.pipelines.config.settings import EvaluateConfig, SearchConfig
+from vidret.pipelines.config.searching import SearchConfig
+from vidret.pipelines.config.settings import EvaluateConfig
 from vidret.pipelines.display.ablated import render_ablate
-from vidret.pipelines.display.render import render_evaluate, render_search, render_train
+from vidret.pipelines.display.found import render_search
+from vidret.pipelines.display.render import render_evaluate, render_train
 from vidret.pipelines.display.tables import show
 from vidret.pipelines.evaluate import run_evaluate
 from vidret.pipelines.report import run_report

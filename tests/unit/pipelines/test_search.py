@@ -1,8 +1,10 @@
 import csv
 import io
 import json
+import shutil
 from dataclasses import replace
 
+import av
 import h5py
 import numpy as np
 import pytest
@@ -14,12 +16,15 @@ from safetensors.numpy import load_file
 from vidret.data.batches import Texts
 from vidret.data.cache import FeatureCache
 from vidret.data.errors import ConfigError, MismatchError, MissingError
+from vidret.data.manifest import read_manifest, write_manifest
 from vidret.data.storage.projections import PROJECTIONS
+from vidret.data.synth.dataset import load_synth_mini
 from vidret.pipelines.config.fitting import TrainConfig
-from vidret.pipelines.config.settings import SearchConfig
-from vidret.pipelines.display.render import render_search
+from vidret.pipelines.config.searching import SearchConfig
+from vidret.pipelines.display.found import render_search
 from vidret.pipelines.display.tables import show
-from vidret.pipelines.search import run_search, span_of_moment
+from vidret.pipelines.search import run_search
+from vidret.pipelines.searching.moments import span_of_moment
 from vidret.pipelines.train_heads import run_train
 from vidret.pipelines.training.runs import WEIGHTS, load_weights, read_run
 
@@ -273,3 +278,113 @@ def test_a_moment_does_not_end_before_its_last_frame():
     """Some containers say that they are shorter than they are."""
     weights = np.array([0.1, 0.9])
     assert span_of_moment(weights, np.array([1.0, 3.0]), 2.5) == (2.0, 3.0, 3.0)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """A work folder whose videos are all in val, so that scores have a worth."""
+    work = tmp_path_factory.mktemp("judged")
+    write_searchable_cache(work / "cache" / "searchable", splits=("val",) * 4)
+    return work
+
+
+def test_scores_are_calibrated_on_val_and_weaker_matches_stand_below_a_line(judged):
+    report = search(judged)
+    assert (report.matches, report.weaker) == (1, 3)
+    assert [hit.weaker for hit in report.hits] == [False, True, True, True]
+    assert report.hits[0].probability > 0.5 > report.hits[1].probability
+    table = render_search(report)
+    assert table.columns[:4] == ("", "clip", "moment", "chance")
+    assert table.rows[1][1] == "--- weaker matches below (3) ---"
+    assert [row[0] for row in table.rows] == [1, None, 2, 3, 4]
+    rows = list(csv.DictReader(io.StringIO(render_search(report, "csv"))))
+    assert [row["weaker"] for row in rows] == ["false", "true", "true", "true"]
+    assert float(rows[0]["probability"]) == pytest.approx(report.hits[0].probability, abs=1e-6)
+
+
+def test_what_is_weaker_is_never_dropped(judged):
+    assert len(search(judged, "nothing of the kind").hits) == 4
+
+
+def test_a_head_is_named_instead_of_a_run(work):
+    assert search(work, head="mean").head == "mean"
+    assert search(work, head="mgfi+cmfi").head == "mgfi+cmfi"
+    with pytest.raises(ConfigError, match=r"there is no head 'mgfy': did you mean \"mgfi\"\?"):
+        search(work, head="mgfy")
+    with pytest.raises(MissingError, match=r"no finished run of head xpool .* --head xpool"):
+        search(work, head="xpool")
+    with pytest.raises(ConfigError, match="run is run and head is mean"):
+        search(work, run="run", head="mean")
+
+
+def test_the_sound_counts_what_is_asked_for(work):
+    plain, silent = search(work), search(work, audio_weight=0)
+    assert all(hit.parts["audio"] == 0 for hit in silent.hits)
+    assert [hit.rank_without_sound for hit in silent.hits] == [1, 2, 3, 4]
+    by_picture = sorted(plain.hits, key=lambda hit: hit.parts["audio"] - hit.score)
+    assert [hit.id for hit in silent.hits] == [hit.id for hit in by_picture]
+
+
+def test_a_glob_a_day_and_a_sound_narrow_the_search(work):
+    assert {hit.id for hit in search(work, where=("clips/v[12].*",)).hits} == {"v1", "v2"}
+    assert {hit.id for hit in search(work, with_sound=True).hits} == {"v0", "v1", "v2"}
+    nothing = search(work, since="2026-01-01")  # none of these files is there
+    assert (nothing.hits, nothing.searched) == ((), 0)
+    assert "no clip was read that fits --where, --since" in render_search(nothing).caption
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"since": "yesterday"}, "since is 'yesterday': give a day, as in 2026-11-22"),
+        ({"audio_weight": -1.0}, "audio_weight is -1.0: give 0 to 100"),
+        ({"audio_weight": float("inf")}, "audio_weight is inf"),
+        ({"pad": -1.0}, "pad is -1.0: give seconds from 0 on"),
+        ({"where": ("",)}, "where is ''"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(work, settings, words):
+    with pytest.raises(ConfigError, match=words):
+        search(work, **settings)
+
+
+@pytest.fixture
+def filmed(tmp_path):
+    """A work folder with two of the drawn clips as films, one of them gone since."""
+    films = load_synth_mini().videos[:2]
+    cache = write_searchable_cache(tmp_path / "work" / "cache" / "searchable")
+    page = read_manifest(cache)
+    write_manifest(cache, replace(page, settings={**page.settings, "root": str(tmp_path)}))
+    (tmp_path / "clips").mkdir()
+    for number, film in enumerate(films):
+        shutil.copy(film.path, tmp_path / "clips" / f"v{number}.mp4")
+    return tmp_path
+
+
+def test_the_moment_of_each_hit_is_exported_with_what_surrounds_it(filmed):
+    out = filmed / "out"
+    report = search(filmed / "work", where=("v[01].mp4",), export_clips=out, pad=0.5)
+    assert report.verdict is None
+    assert [hit.clip for hit in report.hits] == sorted(out.iterdir())
+    assert [hit.clip.name[:5] for hit in report.hits] == ["01-v1", "02-v0"]
+    for hit in report.hits:
+        with av.open(str(hit.clip)) as clip:
+            assert {stream.codec_context.name for stream in clip.streams.video} == {"h264"}
+            assert 0 < clip.duration / av.time_base <= hit.end - hit.start + 1.2
+    assert f"2 clips written to {out}" in render_search(report).caption
+
+
+def test_a_clip_that_cannot_be_written_is_told_and_stops_no_other(filmed):
+    report = search(filmed / "work", export_clips=filmed / "out")
+    assert len(report.not_exported) == 2
+    assert [hit.clip is None for hit in report.hits].count(False) == 2
+    assert report.verdict.exit_code == 3
+    assert "2 clips could not be written" in str(report.verdict)
+
+
+def test_names_that_would_break_a_line_are_spelt_out(work):
+    report = search(work)
+    odd = replace(report, query="a\x1b[31m\u202e", hits=(replace(report.hits[0], id="v\n1"),))
+    table = render_search(odd)
+    assert table.title == r'"a\x1b[31m\u202e"'
+    assert table.rows[0][1] == r"v\n1"

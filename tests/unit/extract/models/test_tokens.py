@@ -8,7 +8,7 @@ from making.backbones import MODELS, SQUASHED, random_model, save_folder
 
 from vidret.data.errors import ConfigError, MissingError
 from vidret.extract.clip import load_clip
-from vidret.extract.models.tokens import load_tokenizer, marks_of, word_ids
+from vidret.extract.models.tokens import load_tokenizer, marks_of, token_texts, word_ids
 
 WORDS = ("a", "dog", "barks", "at", "the", "moon", "bell", "rings", "</w>")
 HUB = {"hf_tokenizer_name": "org/siglip", "tokenizer_kwargs": {"clean": "canonicalize"}}
@@ -30,6 +30,15 @@ def test_marked_words_are_what_the_tokenizer_gives(clip_tokenizer, text):
     marks = marks_of("model", clip_tokenizer)
     ids = word_ids(clip_tokenizer, marks, text)
     assert torch.equal(marks.around([ids]), clip_tokenizer([text]))
+
+
+@pytest.mark.parametrize("text", ["a bell rings", "antidisestablishmentarianism", "a 🦊🦊 ünit!"])
+def test_pieces_put_together_are_the_words_that_were_read(clip_tokenizer, text):
+    marks = marks_of("model", clip_tokenizer)
+    pieces = token_texts(clip_tokenizer, word_ids(clip_tokenizer, marks, text))
+    whole = "".join(pieces).encode("utf-8", "surrogateescape").decode("utf-8")
+    assert whole.replace("</w>", "") == text.replace(" ", "")
+    assert pieces[-1].endswith("</w>")
 
 
 def test_a_tokenizer_that_drops_words_by_chance_is_refused():

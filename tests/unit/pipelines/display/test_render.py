@@ -10,13 +10,13 @@ from vidret.data.samples import AudioState
 from vidret.data.storage.hdf5 import ShardEntry
 from vidret.data.upkeep.check import Problem
 from vidret.pipelines.cache import CacheCheckReport, CacheInfoReport
+from vidret.pipelines.display.found import render_search
 from vidret.pipelines.display.render import (
     render_cache_info,
     render_cache_repair,
     render_cache_verify,
     render_evaluate,
     render_extract,
-    render_search,
     render_train,
     setting_caption,
     setting_line,
@@ -102,11 +102,15 @@ def a_hit(**changes):
         "id": "v1",
         "path": "/films/v1.mp4",
         "score": 0.5,
+        "probability": None,
+        "weaker": False,
         "parts": {"frames": 0.4, "audio": 0.1},
         "start": 0.0,
         "end": 3.96,
         "peak": 1.0,
+        "duration": 8.0,
         "sound": "ok",
+        "rank_without_sound": 1,
     }
     return Hit(**values | changes)
 

@@ -1,0 +1,100 @@
+"""What a search found, as the table, the csv or the paths that people and pipes read."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from vidret.data.printable import printable
+from vidret.heads.catalog import told_name
+from vidret.pipelines.display.progress import clock_text
+from vidret.pipelines.display.tables import Cell, Rendered, Table
+from vidret.pipelines.search import Hit, SearchReport
+
+SOUNDS = {"silent": " (silent)", "no-stream": " (no sound)", "failed": " (sound unreadable)"}
+BARE = "paths"
+
+
+def render_search(report: SearchReport, form: str = "table") -> Rendered:
+    """The hits as a table, as csv, or as bare paths."""
+    if form == BARE:
+        return "\n".join(hit.path for hit in report.hits) if report.hits else []
+    names = list(report.hits[0].parts) if report.hits else []
+    if form == "csv":
+        return _hits_as_csv(report.hits, names)
+    calibrated = report.matches is not None
+    columns = ("", "clip", "moment", *(["chance"] if calibrated else []), "score", *names)
+    rows = [_row(hit, names, calibrated=calibrated) for hit in report.hits]
+    first = next((place for place, hit in enumerate(report.hits) if hit.weaker), None)
+    if first is not None:
+        line = f"--- weaker matches below ({report.weaker:,}) ---"
+        rows.insert(first, (None, line, *[None] * (len(columns) - 2)))
+    return Table(
+        title=f'"{printable(report.query)}"',
+        columns=columns,
+        rows=tuple(rows),
+        caption=_told(report),
+    )
+
+
+def moment_text(start: float, end: float) -> str:
+    """A span of time, as in 0:41.0-0:46.5."""
+    return f"{_seconds(start)}-{_seconds(end)}"
+
+
+def _told(report: SearchReport) -> str:
+    """What was searched with what, and what is to be known about it."""
+    caption = f"{report.searched:,} clips searched with {told_name(report.head)}"
+    if not report.exhaustive:
+        caption += ", which ranked a shortlist of the index"
+    caption += "; the parts add up to the score"
+    if report.matches is not None:
+        caption += "; chance and weaker matches as learned on validation"
+    if report.failed:
+        caption += f"; {report.failed:,} could not be read: see {report.cache / 'failures.md'}"
+    if report.truncated:
+        caption += "; the query is longer than the model reads, its end was cut"
+    if not report.searched:
+        caption += "; no clip was read that fits --where, --since and --with-sound"
+    exported = [hit.clip for hit in report.hits if hit.clip is not None]
+    if exported:
+        caption += f"; {len(exported):,} clips written to {exported[0].parent}"
+    return caption
+
+
+def _row(hit: Hit, names: Sequence[str], *, calibrated: bool) -> tuple[Cell, ...]:
+    chance = [] if not calibrated else [_percent(hit.probability)]
+    return (
+        hit.rank,
+        printable(hit.id) + SOUNDS.get(hit.sound, ""),
+        moment_text(hit.start, hit.end),
+        *chance,
+        f"{hit.score:.3f}",
+        *(f"{hit.parts[name]:+.3f}" for name in names),
+    )
+
+
+def _percent(chance: float | None) -> str:
+    if chance is None:
+        return "-"
+    return "<1%" if chance < 0.01 else f"{chance:.0%}"
+
+
+def _seconds(time: float) -> str:
+    whole, tenth = divmod(round(time * 10), 10)
+    hours, minutes, seconds = clock_text(whole).split(":")
+    clock = f"{hours}:{minutes}:{seconds}" if hours != "0" else f"{int(minutes)}:{seconds}"
+    return f"{clock}.{tenth}"
+
+
+def _hits_as_csv(hits: Sequence[Hit], names: Sequence[str]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    head = ["rank", "id", "path", "start", "end", "peak", "score", *names]
+    writer.writerow([*head, "probability", "weaker", "clip"])
+    for hit in hits:
+        times = [f"{time:.2f}" for time in (hit.start, hit.end, hit.peak)]
+        values = [f"{value:.6f}" for value in (hit.score, *(hit.parts[name] for name in names))]
+        chance = "" if hit.probability is None else f"{hit.probability:.6f}"
+        worth = [chance, str(hit.weaker).lower(), hit.clip or ""]
+        writer.writerow([hit.rank, hit.id, hit.path, *times, *values, *worth])
+    return out.getvalue().rstrip("\n")

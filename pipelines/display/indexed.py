@@ -1,0 +1,87 @@
+"""What an index holds, lacks, and is worth, as the lines and tables that people read."""
+
+from vidret.data.words import counted, size_text
+from vidret.pipelines.display.tables import Rendered, Table
+from vidret.pipelines.index import IndexCheckReport, IndexReport, IndexStatusReport
+from vidret.pipelines.indexing.building import Changes
+from vidret.pipelines.searching.shortlist import EXHAUSTIVE_BELOW
+
+KINDS = {"flat": "compared one by one", "lists": "in lists"}
+
+
+def render_index(report: IndexReport) -> Rendered:
+    """What was done, and what the index holds now."""
+    if report.built:
+        done = f"indexed {counted(report.header.videos, 'video')}"
+    else:
+        done = f"{counted(report.header.videos, 'video')}: {_changes(report.changes)}"
+    return "\n".join([done, *_held(report)])
+
+
+def render_index_status(report: IndexStatusReport) -> Rendered:
+    """What is there, and what it lacks."""
+    videos = counted(report.videos, "video")
+    lines = [f"{report.cache.name}, head {report.head}: {videos}"]
+    if report.header is None:
+        lines.append("no index: every video is scored")
+    else:
+        lines += _held(report)
+        lines.append(
+            f"written {report.header.written}; in the cache since: {_changes(report.behind)}"
+        )
+    if report.videos <= EXHAUSTIVE_BELOW:
+        lines.append(f"up to {EXHAUSTIVE_BELOW:,} videos are all scored, with an index or without")
+    changed = report.changed
+    if changed:
+        told = Changes(
+            added=len(changed.new), changed=len(changed.changed), removed=len(changed.gone)
+        )
+        lines.append(f"on the disk since: {_changes(told)}; take it up with `vidret index update`")
+    return "\n".join(lines)
+
+
+def render_index_check(report: IndexCheckReport) -> Rendered:
+    """How often the shortlist leads to what an exhaustive search finds."""
+    told = report.agreement
+    rows = tuple(
+        (f"the best {depth}", f"{told.shortlist[depth]:.1%}", f"{told.rerank[depth]:.1%}")
+        for depth in told.shortlist
+    )
+    caption = (
+        f"{counted(told.questions, told.asked.removesuffix('s'))} of the cache, a shortlist of "
+        f"{report.shortlist:,} of {report.header.videos:,} videos; every file is as it was written"
+    )
+    if report.problems:
+        caption = caption.partition(";")[0]
+    table = Table(
+        title=f"Agreement with an exhaustive search, head {report.header.head}",
+        columns=("of", "in the shortlist", "after re-ranking"),
+        rows=rows,
+        caption=caption,
+    )
+    return [table, *report.problems]
+
+
+def _held(report: IndexReport | IndexStatusReport) -> list[str]:
+    header = report.header
+    if header is None:
+        return []
+    size = sum(int(one["bytes"]) for one in header.files.values())
+    what = ", ".join(f"{role} vectors {KINDS[kind]}" for role, kind in header.kinds.items())
+    found = ""
+    if "lists" in header.kinds.values():
+        found = f", which find {header.found:.1%} of the nearest"
+    return [f"{what}{found}, {size_text(size)} -> {report.folder}"]
+
+
+def _changes(changes: Changes) -> str:
+    told = [
+        f"{count:,} {name}"
+        for name, count in (
+            ("new", changes.added),
+            ("changed", changes.changed),
+            ("gone", changes.removed),
+        )
+        if count
+    ]
+    return ", ".join(told) or "nothing new"

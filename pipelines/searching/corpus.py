@@ -1,0 +1,251 @@
+"""What is searched: the videos of a cache, which of them a question lets in, where they lie."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from vidret.data.batches import Videos
+from vidret.data.cache import FeatureCache
+from vidret.data.errors import MissingError
+from vidret.data.features import SplitFeatures
+from vidret.data.folder import FOLDER_NAME
+from vidret.data.folders.listing import list_folder
+from vidret.data.printable import printable
+from vidret.data.samples import AudioState
+from vidret.data.storage.projections import Projections
+from vidret.heads.mean import MeanPooling
+from vidret.pipelines.searching.answers import Differences, Question, UnknownVideoError
+from vidret.pipelines.searching.globs import Glob
+
+log = logging.getLogger(__name__)
+
+IN_MEMORY = 512 * 2**20  # bytes of frames that are read at once; more stay on the disk
+EXAMPLES = 5
+AT_ONCE = 1024  # videos that are read together
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The videos of a cache as they were when it was opened.
+
+    Args:
+        cache: it came from.
+        features: of all videos, without captions.
+        root: where the files lie.
+        failed: how many could not be read.
+        keys: a number for each video, made of its id, which an index knows it by.
+        versions: a number for each video, made of its file's content.
+    """
+
+    cache: FeatureCache
+    features: SplitFeatures
+    root: Path
+    failed: int
+    keys: NDArray[np.int64]
+    versions: NDArray[np.int64]
+    _modified: dict[int, float | None] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.features.video_ids)
+
+    @cached_property
+    def opaque_ids(self) -> list[str]:
+        """What each video is called outside: a hash of its id."""
+        return [xxhash.xxh3_128_hexdigest(_bytes(name)) for name in self.features.video_ids]
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """Where each video stands in the order of their ids, which decides between equal scores."""
+        order = sorted(range(len(self)), key=self.features.video_ids.__getitem__)
+        places = np.empty(len(self), np.int64)
+        places[order] = np.arange(len(self))
+        return places
+
+    @cached_property
+    def means(self) -> NDArray[np.float32]:
+        """The mean of the frames of each video at unit length, each frame at unit length before."""
+        means = np.zeros((len(self), self.cache.fingerprint.dim), np.float32)
+        for start in range(0, len(self), AT_ONCE):
+            rows = slice(start, start + AT_ONCE)
+            videos = self.videos(rows)
+            means[rows] = MeanPooling().prepare_videos(videos).numpy()
+        return means
+
+    @cached_property
+    def _row_of_id(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.opaque_ids)}
+
+    @cached_property
+    def _by_key(self) -> NDArray[np.int64]:
+        return self.keys.argsort()
+
+    def row(self, opaque_id: str) -> int:
+        """The row of a video by its opaque id.
+
+        Raises:
+            UnknownVideoError: no video has it.
+        """
+        row = self._row_of_id.get(opaque_id)
+        if row is None:
+            raise UnknownVideoError(
+                f"no video has the id {printable(opaque_id[:40])!r}: take one that a search gave, "
+                "and search again if the videos have changed since"
+            )
+        return row
+
+    def rows_of_keys(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of some keys, without those that no video has any more."""
+        places = np.searchsorted(self.keys, keys, sorter=self._by_key)
+        rows = self._by_key[np.minimum(places, len(self) - 1)]
+        return rows[self.keys[rows] == keys] if len(self) else rows[:0]
+
+    def file(self, row: int) -> Path:
+        """Where the file of a video is, or was."""
+        return self.root / self.features.paths[row]
+
+    def existing_file(self, row: int) -> Path:
+        """Where the file of a video is.
+
+        Raises:
+            MissingError: it is not there any more.
+        """
+        path = self.file(row)
+        if not path.is_file():
+            raise MissingError(
+                f"{printable(path.name)} is not there any more: bring the index up to date with "
+                "`vidret index update`"
+            )
+        return path
+
+    def videos(
+        self, rows: NDArray[np.int64] | slice, projections: Projections | None = None
+    ) -> Videos:
+        """Some videos as the heads take them.
+
+        Args:
+            rows: which.
+            projections: other ones than the cache's, where a head has trained its own.
+        """
+        features = self.features
+        numbers = np.arange(len(self))[rows]
+        some = replace(
+            features,
+            video_ids=[features.video_ids[row] for row in numbers],
+            frames=features.frames[numbers],
+            frame_mask=features.frame_mask[numbers],
+            audio=features.audio[numbers],
+            audio_state=[features.audio_state[row] for row in numbers],
+            projections=features.projections if projections is None else projections,
+        )
+        return some.videos_tensors()
+
+    def sounds(self, rows: slice) -> Videos:
+        """Some videos without their frames: all that a head for sound asks for."""
+        features = self.features
+        names = features.video_ids[rows]
+        some = replace(
+            features,
+            video_ids=names,
+            frames=np.zeros((len(names), 1, 1), np.float16),
+            frame_mask=np.ones((len(names), 1), bool),
+            audio=features.audio[rows],
+            audio_state=features.audio_state[rows],
+            projections=None,
+        )
+        return some.videos_tensors()
+
+    def allowed(self, question: Question) -> NDArray[np.int64]:
+        """The rows that a question lets in.
+
+        Raises:
+            ConfigError: a glob is empty or far too long.
+        """
+        features, allowed = self.features, np.ones(len(self), bool)
+        if question.only_with_sound:
+            allowed &= np.array([it is AudioState.OK for it in features.audio_state], bool)
+        if question.where:
+            fits = [Glob(glob).fits for glob in question.where]
+            allowed &= np.array([any(fit(it) for fit in fits) for it in features.paths], bool)
+        if question.since is not None:
+            for row in np.flatnonzero(allowed):
+                allowed[row] = self._is_since(int(row), question.since)
+        return np.flatnonzero(allowed)
+
+    def differences(self) -> Differences:
+        """Which files are gone, have another size, or came since."""
+        features = self.features
+        gone, changed = [], []
+        for row, name in enumerate(features.video_ids):
+            try:
+                size = self.file(row).stat().st_size
+            except OSError:
+                gone.append(name)
+                continue
+            if size != features.sizes[row]:
+                changed.append(name)
+        new: tuple[str, ...] = ()
+        if self.cache.fingerprint.dataset == FOLDER_NAME and self.root.is_dir():
+            known = {*features.video_ids, *(one.id for one in self.cache.failures())}
+            new = tuple(name for name in list_folder(self.root).videos if name not in known)
+        return Differences(gone=tuple(gone), changed=tuple(changed), new=new)
+
+    @cached_property
+    def examples(self) -> tuple[str, ...]:
+        """A few captions of the cache, from as many videos."""
+        for split, count in reversed(list(self.cache.splits.items())):
+            if count.captions:
+                features = self.cache.load(split, view="lazy")
+                _, first = np.unique(features.owners, return_index=True)
+                return tuple(features.text[row] for row in first[:EXAMPLES])
+        return ()
+
+    def _is_since(self, row: int, since: date) -> bool:
+        if row not in self._modified:
+            try:
+                self._modified[row] = self.file(row).stat().st_mtime
+            except OSError:
+                self._modified[row] = None
+        modified = self._modified[row]
+        return modified is not None and datetime.fromtimestamp(modified).date() >= since
+
+
+def open_corpus(folder: Path) -> Corpus:
+    """Open the videos of a cache; frames stay on the disk where there are many.
+
+    Raises:
+        MissingError: the folder is no cache, or not complete.
+        MismatchError: a newer vidret wrote it.
+        DamagedError: a shard is not there, or cannot be read.
+    """
+    cache = FeatureCache.open(folder)
+    facts = cache.fingerprint
+    videos = sum(entry.items for entry in cache.manifest.shards if entry.kind == "video")
+    small = videos * facts.frames * facts.frame_dim * 2 <= IN_MEMORY
+    features = cache.load_videos(view="ram" if small else "mapped")
+    return Corpus(
+        cache=cache,
+        features=features,
+        root=Path(cache.manifest.settings["root"]),
+        failed=len(cache.failures()),
+        keys=numbers_of(features.video_ids),
+        versions=numbers_of(
+            f"{digest} {size}"
+            for digest, size in zip(features.content_hashes, features.sizes, strict=True)
+        ),
+    )
+
+
+def numbers_of(names: Iterable[str]) -> NDArray[np.int64]:
+    """A number for each name; two names of millions meet with a chance of one in a million."""
+    return np.array([xxhash.xxh3_64_intdigest(_bytes(name)) >> 1 for name in names], np.int64)
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")

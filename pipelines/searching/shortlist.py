@@ -1,0 +1,121 @@
+"""The likely videos of a question, where there are too many to score each one."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidret.data.batches import Texts
+from vidret.data.errors import DamagedError, MismatchError, MissingError
+from vidret.data.index.store import FRAMES, INDEX, POOLED, StoredIndex, open_index
+from vidret.data.index.vectors import NOTHING
+from vidret.pipelines.indexing.building import differences, index_folder, require_fitting
+from vidret.pipelines.indexing.vectors import question_vector
+from vidret.pipelines.searching.answers import Question
+from vidret.pipelines.searching.ranker import Ranker
+
+log = logging.getLogger(__name__)
+
+EXHAUSTIVE_BELOW = 10_000  # videos: so many are simply all scored
+SHORTLIST = 200  # videos that the head ranks
+MOST = 10_000  # a longer shortlist is no shortlist
+FRAMES_EACH = 4  # frames that are looked for per video of a shortlist
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortlister:
+    """An index as it was opened, and the videos that it does not know yet.
+
+    Args:
+        index: of the ranker's cache and head.
+        ranker: what ranks the shortlist.
+        unknown: rows that came or changed since; they are always on the list.
+        below: so many videos or fewer are all scored.
+    """
+
+    index: StoredIndex
+    ranker: Ranker
+    unknown: NDArray[np.int64]
+    below: int
+
+    def __call__(
+        self, texts: Texts, question: Question, allowed: NDArray[np.int64]
+    ) -> NDArray[np.int64] | None:
+        """The rows to score for a question, rising; None where it takes all of them."""
+        number = max(SHORTLIST, 2 * question.top)
+        if len(allowed) <= max(self.below, number) or number > MOST:
+            return None
+        return self.likely(texts, question.audio_weight, allowed, number)
+
+    def likely(
+        self, texts: Texts, audio_weight: float, allowed: NDArray[np.int64], number: int
+    ) -> NDArray[np.int64]:
+        """The rows of the nearest vectors, and those that the index does not know."""
+        corpus = self.ranker.corpus
+        everyone = len(allowed) == len(corpus)
+        keys = None if everyone else corpus.keys[allowed]
+        vector = question_vector(self.ranker, texts, audio_weight)
+        found = [self.index.vectors[POOLED].nearest(vector, number, allowed=keys)[0][0]]
+        if FRAMES in self.index.vectors:
+            dim = corpus.cache.fingerprint.dim
+            frames = self.index.vectors[FRAMES]
+            near = frames.nearest(vector[:, :dim], FRAMES_EACH * number, allowed=keys)[0][0]
+            found.append(near)
+        nearest = np.unique(np.concatenate(found))
+        rows = corpus.rows_of_keys(nearest[nearest != NOTHING])
+        unknown = self.unknown if everyone else np.intersect1d(self.unknown, allowed)
+        return np.union1d(rows, unknown)
+
+
+def open_shortlister(work: Path, ranker: Ranker, *, below: int) -> Shortlister | None:
+    """Open the index of a head's cache; None where there is none, or no need of one.
+
+    Raises:
+        MismatchError: there is one, and it was made for another cache or head.
+        DamagedError: it cannot be read.
+    """
+    if len(ranker.corpus) <= below:
+        return None
+    folder = index_folder(work, ranker)
+    try:
+        stored = open_index(folder)
+    except MissingError:
+        log.info(
+            "No index of %s for %s: all of its %s videos are scored; `vidret index build` makes "
+            "searches quick",
+            ranker.corpus.cache.folder.name,
+            ranker.name,
+            f"{len(ranker.corpus):,}",
+        )
+        return None
+    require_fitting(stored.header, ranker)
+    unknown, _, _ = differences(stored.entries, ranker)
+    if len(unknown) > max(below, len(ranker.corpus) // 10):
+        log.warning(
+            "The index does not know %s videos yet: `vidret index update` makes searches quick",
+            f"{len(unknown):,}",
+        )
+    return Shortlister(index=stored, ranker=ranker, unknown=unknown, below=below)
+
+
+def index_kind(work: Path, ranker: Ranker) -> str:
+    """What a status says of the index of a head, whether or not searches need it."""
+    try:
+        stored = open_index(index_folder(work, ranker))
+        require_fitting(stored.header, ranker)
+    except MissingError:
+        return "none"
+    except (MismatchError, DamagedError) as error:
+        return f"unusable: {error}"
+    kinds = ", ".join(f"{role} {kind}" for role, kind in stored.header.kinds.items())
+    return f"{kinds}, {stored.header.videos:,} videos"
+
+
+def stamp_of(work: Path, ranker: Ranker) -> int:
+    """When an index was written last; 0 where there is none."""
+    try:
+        return (index_folder(work, ranker) / INDEX).stat().st_mtime_ns
+    except OSError:
+        return 0

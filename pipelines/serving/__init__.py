@@ -1,0 +1,1 @@
+"""The web page of vidret and the API behind it."""

@@ -1,0 +1,70 @@
+"""What a request may say: every value has its limits, and its words for the schema."""
+
+from datetime import date
+from typing import Annotated
+
+from fastapi import Path, Query
+
+from vidret.data.errors import ConfigError
+from vidret.pipelines.searching.answers import Question
+
+MOST_TEXT = 2_000
+MOST_TOP = 1_000
+MOST_GLOBS = 8
+MOST_GLOB = 200
+MOST_NAME = 100
+MOST_WEIGHT = 10.0
+MOST_SECOND = 1e6
+MOST_CLIP = 120.0
+
+Text = Annotated[str, Query(max_length=MOST_TEXT, description="What to look for.")]
+Top = Annotated[int, Query(ge=1, le=MOST_TOP, description="How many hits to give.")]
+HeadName = Annotated[str | None, Query(max_length=MOST_NAME, description="What ranks.")]
+Weight = Annotated[
+    float,
+    Query(ge=0, le=MOST_WEIGHT, allow_inf_nan=False, description="What the sound counts."),
+]
+Globs = Annotated[
+    list[Annotated[str, Query(max_length=MOST_GLOB)]],
+    Query(max_length=MOST_GLOBS, description="Globs on the path, any of which may match."),
+]
+Since = Annotated[date | None, Query(description="Only files modified on this day or later.")]
+WithSound = Annotated[bool, Query(description="Only videos whose sound is known.")]
+Exhaustive = Annotated[bool, Query(description="Score every video, without a shortlist.")]
+Second = Annotated[float, Query(ge=0, le=MOST_SECOND, allow_inf_nan=False)]
+Pad = Annotated[float, Query(ge=0, le=30, allow_inf_nan=False, description="Seconds around it.")]
+Width = Annotated[int, Query(ge=16, le=1280, description="Pixels, at most.")]
+Few = Annotated[int, Query(ge=1, le=50, description="How many to give.")]
+Video = Annotated[
+    str, Path(max_length=MOST_NAME, pattern=r"^[A-Za-z0-9_-]+$", description="A hit's `id`.")
+]
+
+
+def as_question(
+    *,
+    q: Text,
+    top: Top = 20,
+    head: HeadName = None,
+    audio_weight: Weight = 1.0,
+    where: Globs = [],  # noqa: B006 - the framework copies it
+    since: Since = None,
+    only_with_sound: WithSound = False,
+    exhaustive: Exhaustive = False,
+) -> Question:
+    """The question of an address.
+
+    Raises:
+        ConfigError: it asks for nothing.
+    """
+    if not q.strip():
+        raise ConfigError("the query is empty: say what to look for")
+    return Question(
+        text=q.strip(),
+        top=top,
+        head=head or None,
+        audio_weight=audio_weight,
+        where=tuple(glob for glob in where if glob.strip()),
+        since=since,
+        only_with_sound=only_with_sound,
+        exhaustive=exhaustive,
+    )

@@ -1,0 +1,52 @@
+// The server's answers; what it cannot answer is a Problem with its status and its sentence.
+
+export class Problem extends Error {
+  constructor(status, sentence) {
+    super(sentence);
+    this.status = status;
+  }
+}
+
+async function ask(path, parameters = {}, options = {}) {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value !== null && value !== undefined && value !== "" && value !== false) query.append(name, value);
+  }
+  let response;
+  try {
+    response = await fetch(query.size ? `${path}?${query}` : path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, "The server does not answer. Is vidret serve still running?");
+  }
+  if (response.ok) return response.json();
+  let sentence = `The server answered ${response.status}.`;
+  try {
+    sentence = sentenceOf((await response.json()).error) || sentence;
+  } catch { /* no JSON: the status says it */ }
+  throw new Problem(response.status, sentence);
+}
+
+function sentenceOf(words) {
+  if (!words) return "";
+  const text = words[0].toUpperCase() + words.slice(1);
+  return /[.!?]$/.test(text) ? text : `${text}.`;
+}
+
+const at = (video, what) => `/api/videos/${encodeURIComponent(video)}/${what}`;
+
+export const status = () => ask("/api/status");
+export const search = (question, signal) => ask("/api/search", question, { signal });
+export const explain = (video, question, signal) => ask(at(video, "explain"), question, { signal });
+export const neighbours = (video, signal) => ask(at(video, "neighbours"), { top: 6 }, { signal });
+export const preview = (video, signal) => ask(at(video, "preview"), {}, { signal });
+export const prepare = (video) => ask(at(video, "preview"), {}, { method: "POST" });
+
+export function thumb(video, second, width = 320) {
+  return `${at(video, "thumb")}?t=${second.toFixed(3)}&width=${width}`;
+}
+
+export function clip(hit, pad = 2) {
+  const end = Math.min(hit.end, hit.start + 116);
+  return `${at(hit.id, "clip")}?start=${hit.start.toFixed(3)}&end=${end.toFixed(3)}&pad=${pad}`;
+}

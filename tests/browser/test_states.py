@@ -1,0 +1,182 @@
+"""Every state of the page: usable by everybody, and kept as a picture to be looked at."""
+
+import threading
+
+import pytest
+from making.browsing import look_for, narrow, open_named, shoot, until
+from making.served import NAMES, World, serving
+
+from vidret.data.errors import MismatchError
+from vidret.pipelines.display.progress import Progress
+from vidret.pipelines.serving import opening
+
+
+def serious(page):
+    """What axe finds that keeps somebody out."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [
+        (one["id"], [node["html"][:160] for node in one["nodes"]][:3])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_any_state(open_page, scheme):
+    """The policy of the page lets no script in but its own; for axe alone it is set aside."""
+    page = open_page(color_scheme=scheme, bypass_csp=True)
+    assert serious(page) == []
+    shoot(page, f"welcome-{scheme}")
+    look_for(page, "a red star")
+    assert serious(page) == []
+    shoot(page, f"results-{scheme}")
+    page.locator(".card .open").first.click()
+    page.wait_for_selector(".grid")
+    until(page, "() => document.querySelector('video')?.readyState >= 2")
+    page.wait_for_selector(".near-list")
+    assert serious(page) == []
+    shoot(page, f"detail-{scheme}")
+    page.locator(".why .quiet-button").click()
+    page.locator(".results .list-head .quiet-button").first.click()
+    assert serious(page) == []
+    shoot(page, f"tables-{scheme}")
+    page.keyboard.press("Escape")
+    page.check("#compare")
+    page.wait_for_selector(".compared")
+    assert serious(page) == []
+    shoot(page, f"compare-{scheme}")
+    page.keyboard.press("?")
+    assert serious(page) == []
+    shoot(page, f"keys-{scheme}")
+
+
+@pytest.mark.parametrize(("width", "height"), [(360, 740), (680, 450), (1024, 700), (2400, 1200)])
+def test_nothing_is_cut_off_at_any_width(open_page, width, height):
+    """680 x 450 is what 1360 x 900 leaves at 200 % zoom."""
+    page = open_page(viewport={"width": width, "height": height})
+    look_for(page, "a red star")
+    page.locator(".card .open").first.click()
+    page.wait_for_selector(".grid")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    shoot(page, f"detail-{width}")
+
+
+def test_who_wants_no_motion_gets_none(open_page):
+    page = open_page(reduced_motion="reduce")
+    moving = page.evaluate(
+        "[...document.querySelectorAll('*')].filter(one => {"
+        " const style = getComputedStyle(one);"
+        " return style.animationName !== 'none' || parseFloat(style.transitionDuration) > 0;"
+        " }).length"
+    )
+    assert moving == 0
+
+
+def test_numbers_of_results_are_told_aloud(open_page):
+    page = open_page()
+    look_for(page, "a red star")
+    until(
+        page, "() => /\\d+ matches?, \\d+ weaker/.test(document.getElementById('live').textContent)"
+    )
+    assert page.get_attribute("#live", "aria-live") == "polite"
+
+
+def test_the_list_is_one_tab_stop(open_page):
+    page = open_page()
+    look_for(page, "a red star")
+    assert page.locator(".cards .open[tabindex='0']").count() == 1
+    stops = (
+        page.locator(".cards")
+        .locator("a, button")
+        .evaluate_all("all => all.filter(one => one.tabIndex === 0).length")
+    )
+    assert stops == 1
+
+
+def test_where_nothing_is_likely_the_weaker_ones_are_kept(open_page):
+    page = open_page()
+    page.fill("#query", "x")
+    page.press("#query", "Enter")
+    page.wait_for_selector(".fold")
+    shoot(page, "weaker")
+    assert "Weaker matches" in page.locator(".fold").inner_text()
+
+
+def test_a_preview_that_is_being_prepared_is_seen(open_page, world, monkeypatch):
+    from vidret.pipelines.serving import previews
+
+    let_go = threading.Event()
+    usual = previews.write_playable
+
+    def slow(source, out, **options):
+        options["on_second"](1.0)
+        let_go.wait(20)
+        usual(source, out, **options)
+
+    monkeypatch.setattr(previews, "write_playable", slow)
+    once_more = World(work=world.work, root=world.root, sentences=world.sentences)
+    for old in (world.work / "previews").glob("*"):
+        old.unlink()
+    with serving(once_more, heads=("mean",)) as address:
+        page = open_page(at=address)
+        look_for(page, "a red star")
+        open_named(page, NAMES[2])
+        page.wait_for_selector(".preparing progress")
+        shoot(page, "preparing")
+        let_go.set()
+        until(page, "() => document.querySelector('video')?.videoWidth > 0")
+
+
+def test_while_the_index_is_made_the_page_counts_and_then_opens(open_page, world, monkeypatch):
+    from vidret.pipelines import serve
+
+    let_go = threading.Event()
+    usual = serve.open_searcher
+
+    def slow(**options):
+        options["on_progress"](Progress(done=120, failed=2, total=540))
+        let_go.wait(20)
+        return usual(**options)
+
+    monkeypatch.setattr(serve, "open_searcher", slow)
+    with serving(world, heads=("mean",)) as address:
+        page = open_page(at=address, wait=".building")
+        until(page, "() => document.body.textContent.includes('122 of 540 videos')")
+        shoot(page, "building")
+        let_go.set()
+        page.wait_for_selector(".chip")
+
+
+def test_what_does_not_fit_is_refused_in_red(open_page, world, monkeypatch):
+    from vidret.pipelines.searching.searcher import Searcher
+
+    words = "the cache was made with frames=4, but the run wants frames=12"
+
+    def refresh(_):
+        raise MismatchError(words)
+
+    with serving(world, heads=("mean",)) as address:
+        page = open_page(at=address)
+        monkeypatch.setattr(Searcher, "refresh", refresh)
+        monkeypatch.setattr(opening, "REFRESH_SECONDS", 0.0)
+        page.fill("#query", "a red star")
+        page.press("#query", "Enter")
+        page.wait_for_selector(".banner.bad:not([hidden])")
+        assert words in page.locator("#banner").inner_text()
+        shoot(page, "refused")
+
+
+def test_a_video_that_is_gone_is_kept_as_a_picture(open_page, world):
+    page = open_page()
+    look_for(page, "a red star")
+    place, aside = world.file(8), world.root / "aside.mp4"
+    place.rename(aside)
+    try:
+        narrow(page, place.name)
+        page.locator(".card .open").click()
+        page.wait_for_selector(".trouble.gone")
+        shoot(page, "gone")
+    finally:
+        aside.rename(place)

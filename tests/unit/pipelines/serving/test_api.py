@@ -1,0 +1,237 @@
+import json
+from urllib.parse import quote
+
+import pytest
+from click.testing import CliRunner
+
+from vidret.pipelines.cli import cli
+from vidret.pipelines.searching.answers import Question
+
+
+def search(ask, **parameters):
+    response = ask("/api/search", params={"q": "a red star"} | parameters)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_hits_come_in_the_order_of_the_searcher(ask, searcher):
+    question = Question(text="a blue cross", top=20)
+    (answer,) = searcher.search([question])
+    hits = search(ask, q="a blue cross", top=20)["hits"]
+    assert [hit["id"] for hit in hits] == [hit.id for hit in answer.hits]
+    assert [hit["rank"] for hit in hits] == list(range(1, 21))
+
+
+def test_hits_come_in_the_order_of_the_command(ask, world):
+    told = CliRunner().invoke(
+        cli, ["search", "a green ring", "--work", str(world.work), "--top", "20", "--json"]
+    )
+    assert told.exit_code == 0, told.output
+    ids = [hit["id"] for hit in json.loads(told.stdout)["hits"]]
+    hits = search(ask, q="a green ring", top=20)["hits"]
+    assert [f"v{world_number(world, hit)}" for hit in hits] == ids
+
+
+def world_number(world, hit):
+    return next(n for n in range(20) if world.file(n).name == unspelt(hit["name"]))
+
+
+def unspelt(name):
+    return name.replace("\\u202e", "\u202e")
+
+
+@pytest.mark.parametrize("head", ["run", "mean"])
+def test_the_parts_add_up_to_the_score(ask, head):
+    for hit in search(ask, head=head)["hits"]:
+        assert sum(hit["parts"].values()) == pytest.approx(hit["score"])
+
+
+def test_without_weight_the_sound_adds_nothing(ask):
+    hits = search(ask, audio_weight=0, top=20)["hits"]
+    assert all(hit["parts"]["audio"] == 0 for hit in hits)
+    assert [hit["rank_without_sound"] for hit in hits] == [hit["rank"] for hit in hits]
+    assert any(hit["sound_alone"] != 0 for hit in hits)
+
+
+def test_what_is_known_at_one_weight_ranks_for_another(ask):
+    """The page re-ranks from this while the slider moves."""
+    moved = [
+        (sum(v for k, v in hit["parts"].items() if k != "audio") + 0.5 * hit["sound_alone"], hit)
+        for hit in search(ask, top=20)["hits"]
+    ]
+    again = [hit["id"] for _, hit in sorted(moved, key=lambda one: -one[0])]
+    assert again == [hit["id"] for hit in search(ask, audio_weight=0.5, top=20)["hits"]]
+
+
+def test_an_explanation_has_a_weight_for_every_word_and_frame(ask, id_of):
+    found = ask(f"/api/videos/{id_of(0)}/explain", params={"q": "a red star"}).json()
+    assert found["words"] == ["a", "red", "star"]
+    assert [len(row) for row in found["grid"]] == [4, 4, 4]
+    assert sum(found["word_shares"]) == pytest.approx(1)
+    assert sum(found["parts"].values()) == pytest.approx(found["hit"]["score"])
+
+
+def test_neighbours_leave_the_video_itself_out(ask, id_of):
+    found = ask(f"/api/videos/{id_of(0)}/neighbours", params={"top": 3}).json()["neighbours"]
+    assert len(found) == 3
+    assert id_of(0) not in [one["id"] for one in found]
+
+
+def test_the_status_says_what_is_searched(ask, world):
+    status = ask("/api/status").json()
+    assert (status["state"], status["videos"], status["with_sound"]) == ("ready", 20, 16)
+    assert status["heads"] == ["run", "mean"]
+    assert set(status["examples"]) <= set(world.sentences)
+    assert status["examples"]
+
+
+def test_filters_are_taken_from_the_address(ask):
+    hits = search(ask, where="**/*.webm", top=20)["hits"]
+    assert [hit["name"] for hit in hits] == ["näme with space.webm"]
+    assert all(hit["sound"] == "ok" for hit in search(ask, only_with_sound=True)["hits"])
+    assert search(ask, since="2999-01-01")["hits"] == []
+
+
+# -- files
+
+
+def test_a_range_is_answered_with_its_bytes(ask, id_of, world):
+    whole = world.file(0).read_bytes()
+    response = ask(f"/api/videos/{id_of(0)}/media", headers={"range": "bytes=100-199"})
+    assert (response.status_code, response.content) == (206, whole[100:200])
+    assert response.headers["content-range"] == f"bytes 100-199/{len(whole)}"
+    assert response.headers["content-type"] == "video/mp4"
+
+
+def test_without_a_range_the_whole_file_comes(ask, id_of, world):
+    response = ask(f"/api/videos/{id_of(0)}/media")
+    assert (response.status_code, response.content) == (200, world.file(0).read_bytes())
+    assert response.headers["accept-ranges"] == "bytes"
+
+
+def test_a_range_past_the_end_is_refused(ask, id_of):
+    response = ask(f"/api/videos/{id_of(0)}/media", headers={"range": "bytes=99999999-"})
+    assert response.status_code == 416
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_every_clip_has_a_picture_of_every_moment(ask, id_of, number):
+    for second in (0, 2.5, 99):
+        response = ask(f"/api/videos/{id_of(number)}/thumb", params={"t": second, "width": 96})
+        assert response.status_code == 200, response.text
+        assert response.content[:3] == b"\xff\xd8\xff"
+
+
+def test_a_clip_is_cut_out_with_its_pad(ask, id_of, tmp_path):
+    import av
+
+    response = ask(f"/api/videos/{id_of(1)}/clip", params={"start": 1, "end": 2, "pad": 0.5})
+    assert response.status_code == 200
+    assert response.headers["content-disposition"].startswith("attachment")
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(response.content)
+    with av.open(str(cut)) as container:
+        assert container.duration / av.time_base == pytest.approx(2.0, abs=0.15)
+
+
+# -- hostile questions
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "🐕‍🦺🔔",
+        "كلب ينبح",
+        "\u202eevil",
+        "'; DROP TABLE videos; --",
+        "<script>alert(1)</script>",
+        "a\x00b",
+        "%s%n{0}${7*7}",
+        "x" * 2000,
+        "🐕" * 2000,
+    ],
+)
+def test_any_text_is_a_query(ask, text):
+    response = ask(f"/api/search?q={quote(text)}&top=3")
+    assert response.status_code == 200, response.text
+    assert response.json()["query"] == text.strip()
+    assert len(response.json()["hits"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({}, "q: "),
+        ({"q": ""}, "say what to look for"),
+        ({"q": "  \t "}, "say what to look for"),
+        ({"q": "x" * 10_000}, "2000 characters"),
+        ({"q": "dog", "top": 0}, "top: "),
+        ({"q": "dog", "top": 10**30}, "top: "),
+        ({"q": "dog", "top": "many"}, "top: "),
+        ({"q": "dog", "audio_weight": "nan"}, "audio_weight: "),
+        ({"q": "dog", "audio_weight": "-1"}, "audio_weight: "),
+        ({"q": "dog", "since": "yesterday"}, "since: "),
+        ({"q": "dog", "head": "nobody"}, "nobody"),
+        ({"q": "dog", "where": "*" * 500}, "where: "),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_told_so(ask, parameters, words):
+    response = ask("/api/search", params=parameters)
+    assert response.status_code == 422
+    assert list(response.json()) == ["error"]
+    assert words in response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "video",
+    [
+        "..",
+        "%2e%2e",
+        "..%2f..%2fetc%2fpasswd",
+        "%252e%252e%252f",
+        "a%00b",
+        "/etc/passwd",
+        "x" * 90,
+        "é",
+    ],
+)
+@pytest.mark.parametrize(
+    "what", ["media", "thumb", "explain?q=dog", "preview", "clip?start=0&end=1"]
+)
+def test_an_id_that_is_none_finds_nothing(ask, video, what):
+    response = ask(f"/api/videos/{video}/{what}")
+    assert response.status_code == 404
+    assert "root:" not in response.text
+
+
+def test_an_address_of_the_page_holds_no_way_out(ask):
+    for path in ("/..%2f..%2fpyproject.toml", "/page/../app.py", "/%2e%2e/app.py", "/app.py"):
+        assert ask(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(5, 1), (0, 0), (0, 100_000), (-1, 2), ("nan", 2), (0, "inf")]
+)
+def test_a_clip_that_makes_no_sense_is_refused(ask, id_of, start, end):
+    response = ask(f"/api/videos/{id_of(0)}/clip", params={"start": start, "end": end})
+    assert response.status_code == 422
+
+
+def test_a_video_that_went_while_it_was_listed_is_gone(ask, id_of, world):
+    place, aside = world.file(12), world.root / "aside.mp4"
+    place.rename(aside)
+    try:
+        for what in ("media", "thumb", "preview", "clip?start=0&end=1"):
+            response = ask(f"/api/videos/{id_of(12)}/{what}")
+            assert response.status_code == 410, what
+            assert "no longer on the disk" in response.json()["error"]
+            assert str(world.root) not in response.text
+        assert search(ask)["hits"]
+    finally:
+        aside.rename(place)
+
+
+def test_no_answer_tells_where_things_lie(ask, id_of, world):
+    paths = ["/api/status", "/api/search?q=a+red+star&top=20", f"/api/videos/{id_of(0)}/preview"]
+    for path in paths:
+        assert str(world.root.parent) not in ask(path).text

@@ -1,0 +1,138 @@
+import json
+import shutil
+
+import pytest
+from making.planted import SPLITS, write_planted_cache
+
+from vidret.data.errors import DamagedError, MismatchError, MissingError
+from vidret.data.index.store import INDEX
+from vidret.pipelines.config.fitting import TrainConfig
+from vidret.pipelines.config.searching import IndexConfig, IndexUpdateConfig
+from vidret.pipelines.display.indexed import (
+    render_index,
+    render_index_check,
+    render_index_status,
+)
+from vidret.pipelines.index import (
+    run_index_build,
+    run_index_check,
+    run_index_status,
+    run_index_update,
+)
+from vidret.pipelines.indexing.building import Changes
+from vidret.pipelines.train_heads import run_train
+
+VIDEOS = sum(SPLITS.values())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    work = tmp_path_factory.mktemp("work")
+    cache = write_planted_cache(work / "cache" / "planted")
+    config = TrainConfig(
+        work=work, cache=cache, epochs=3, audio_epochs=1, batch_size=16, name="run"
+    )
+    run_train(config, on_progress=lambda _: None)
+    return work
+
+
+@pytest.fixture
+def work(trained, tmp_path):
+    """A work folder of one's own with a run."""
+    shutil.copytree(trained, tmp_path / "work")
+    return tmp_path / "work"
+
+
+def update(work, **changes):
+    return IndexUpdateConfig(work=work, device="cpu", **changes)
+
+
+def look(work, **changes):
+    return IndexConfig(work=work, device="cpu", **changes)
+
+
+def test_an_index_is_built_kept_and_told_about(work):
+    built = run_index_build(update(work, every_frame=True))
+    videos = built.header.videos
+    assert (built.built, built.header.head, built.header.every_frame) == (True, "run", True)
+    assert render_index(built).startswith(f"indexed {videos} videos\npooled vectors compared one")
+    again = run_index_update(update(work))
+    assert (again.built, again.changes, again.header) == (False, Changes(), built.header)
+    assert f"{videos} videos: nothing new" in render_index(again)
+    status = run_index_status(look(work))
+    assert (status.videos, status.header, status.behind) == (videos, built.header, Changes())
+    assert "in the cache since: nothing new" in render_index_status(status)
+    assert "up to 10,000 videos are all scored" in render_index_status(status)
+    json.dumps([report.as_json() for report in (built, again, status)], default=str)
+
+
+def test_an_update_builds_what_is_not_there(work):
+    report = run_index_update(update(work))
+    assert report.built
+    assert report.changes.added == report.header.videos
+
+
+def test_before_it_is_built_the_status_says_so(work):
+    status = run_index_status(look(work))
+    assert (status.header, status.verdict) == (None, None)
+    assert "no index: every video is scored" in render_index_status(status)
+
+
+def test_a_long_shortlist_agrees_and_a_short_one_does_not(work):
+    videos = run_index_build(update(work)).header.videos
+    full = run_index_check(look(work, questions=20, shortlist=videos))
+    assert full.agreement.rerank == full.agreement.shortlist == {1: 1.0, 10: 1.0, 100: 1.0}
+    assert (full.agreement.questions, full.agreement.asked) == (20, "captions")
+    short = run_index_check(look(work, questions=20, shortlist=5))
+    assert 0.3 < short.agreement.shortlist[1] <= 1
+    assert short.agreement.shortlist[100] == pytest.approx(0.05)
+    for depth in (1, 10, 100):
+        assert short.agreement.rerank[depth] <= short.agreement.shortlist[depth]
+    table, *problems = render_index_check(short)
+    assert [row[0] for row in table.rows] == ["the best 1", "the best 10", "the best 100"]
+    assert problems == []
+    assert "20 captions of the cache, a shortlist of 5 of" in table.caption
+
+
+def test_without_captions_frames_are_asked(tmp_path):
+    write_planted_cache(tmp_path / "cache" / "planted", with_captions=False)
+    run_index_build(update(tmp_path))
+    report = run_index_check(look(tmp_path, questions=7))
+    assert (report.agreement.questions, report.agreement.asked) == (7, "frames")
+    assert report.agreement.rerank[1] == 1.0
+
+
+def test_a_changed_byte_is_told_with_the_way_out(work):
+    report = run_index_build(update(work))
+    path = report.folder / report.header.files["pooled"]["name"]
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 1  # of a vector, so that the file can be read all the same
+    path.write_bytes(content)
+    verdict = run_index_check(look(work, questions=1)).verdict
+    assert isinstance(verdict, DamagedError)
+    assert f"{path.name} has other bytes" in str(verdict)
+    assert "`vidret index build`" in str(verdict)
+
+
+def test_an_index_of_other_weights_is_told_and_built_again(work):
+    report = run_index_build(update(work))
+    page = report.folder / INDEX
+    page.write_text(page.read_text().replace(report.header.head_digest, "0" * 12))
+    status = run_index_status(look(work))
+    assert isinstance(status.verdict, MismatchError)
+    with pytest.raises(MismatchError, match="made for other weights"):
+        run_index_update(update(work))
+    run_index_build(update(work))
+    assert run_index_status(look(work)).verdict is None
+
+
+def test_the_head_is_chosen_as_for_a_search(work):
+    assert run_index_build(update(work, head="mean")).header.head == "mean"
+    assert run_index_build(update(work, head="mgfi+cmfi")).header.head == "run"
+    with pytest.raises(MissingError, match=r"no finished run of head xpool .* runs of: mgfi\+cmfi"):
+        run_index_build(update(work, head="xpool"))
+
+
+def test_the_check_of_no_index_says_how_to_make_one(work):
+    with pytest.raises(MissingError, match="`vidret index build`"):
+        run_index_check(look(work))

@@ -1,0 +1,167 @@
+import json
+import shutil
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+import pytest
+from click.testing import CliRunner
+from making.clips import draw_clip
+from making.served import World, make_world, serving
+
+from vidret.data.errors import MismatchError, MissingError
+from vidret.data.manifest import read_manifest, write_manifest
+from vidret.pipelines.cli import cli
+from vidret.pipelines.config.serving import ServeConfig
+from vidret.pipelines.config.settings import ExtractConfig
+from vidret.pipelines.serve import run_serve
+from vidret.pipelines.serving import opening
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("served"))
+
+
+def get(address, **options):
+    with urlopen(Request(address, **options), timeout=20) as response:
+        return response.status, response.read()
+
+
+def get_json(address):
+    return json.loads(get(address)[1])
+
+
+def wait_until_ready(address):
+    ends = time.monotonic() + 30
+    while get_json(f"{address}/api/status")["state"] != "ready":
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+
+
+def test_a_server_answers_on_its_port_and_stops(world):
+    with serving(world) as address:
+        wait_until_ready(address)
+        hits = get_json(f"{address}/api/search?q=a+red+star&top=3")["hits"]
+        assert [hit["rank"] for hit in hits] == [1, 2, 3]
+        assert b"<title>vidret</title>" in get(f"{address}/")[1]
+    with pytest.raises(OSError, match="refused"):
+        get(f"{address}/")
+
+
+def test_many_clients_at_once_get_what_one_gets(world):
+    with serving(world) as address, ThreadPoolExecutor(16) as clients:
+        wait_until_ready(address)
+        asked = [f"{address}/api/search?q={quote(text)}&top=20" for text in world.sentences]
+        alone = [[hit["id"] for hit in get_json(one)["hits"]] for one in asked]
+        found = list(clients.map(get_json, asked * 4))
+    assert [[hit["id"] for hit in one["hits"]] for one in found] == alone * 4
+
+
+def test_a_path_that_climbs_finds_nothing(world):
+    with serving(world) as address:
+        host, port = address.removeprefix("http://").split(":")
+        for path in (
+            "/../../etc/passwd",
+            "/api/videos/../../../etc/passwd/media",
+            "/%2e%2e/%2e%2e/x",
+        ):
+            with socket.create_connection((host, int(port)), 10) as line:
+                line.sendall(
+                    f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+                )
+                answer = b"".join(iter(lambda: line.recv(65536), b""))
+            assert answer.startswith(b"HTTP/1.1 404")
+            assert b"root:" not in answer
+
+
+def test_headers_that_are_too_long_are_refused(world):
+    with serving(world) as address:
+        with pytest.raises(HTTPError) as told:
+            get(f"{address}/", headers={"x-long": "a" * 30_000})
+        assert told.value.code == 431
+        assert get(f"{address}/")[0] == 200
+
+
+def test_a_head_for_other_features_ends_the_start(world, tmp_path):
+    work = tmp_path / "work"
+    shutil.copytree(world.work, work)
+    cache = work / "cache" / "served"
+    manifest = read_manifest(cache)
+    changed = replace(manifest, fingerprint=replace(manifest.fingerprint, frames=12))
+    write_manifest(cache, changed)
+    config = ServeConfig(work=work, port=0, cache=cache, heads=("run",), device="cpu", offline=True)
+    with pytest.raises(MismatchError, match="frames") as told:
+        run_serve(config)
+    assert told.value.exit_code == 5
+
+
+def test_a_port_that_is_taken_is_named(world):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(MissingError, match=f"port {port} .*--port"):
+            run_serve(ServeConfig(work=world.work, port=port))
+
+
+def test_a_work_folder_with_nothing_in_it_says_what_to_do(tmp_path):
+    told = CliRunner().invoke(cli, ["serve", "--work", str(tmp_path), "--port", "0"])
+    assert told.exit_code == 4
+
+
+def test_a_token_is_neither_shown_nor_kept(tmp_path, monkeypatch):
+    token = "a-token-of-good-length"
+    (tmp_path / "work").mkdir()
+    shown = CliRunner(env={"VIDRET_SERVE_TOKEN": token}).invoke(cli, ["config", "show", "serve"])
+    assert shown.exit_code == 0
+    assert "token is set" in shown.output
+    assert token not in shown.output
+    for error in (KeyboardInterrupt(), ZeroDivisionError("a bug")):
+
+        def fail(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr("vidret.pipelines.serve.run_serve", fail)
+        for way in (["--token", token], [f"--token={token}"]):
+            told = CliRunner().invoke(cli, ["serve", "--work", str(tmp_path / "work"), *way])
+            assert told.exit_code in (1, 130)
+            assert token not in told.output
+    kept = [file.read_text() for file in (tmp_path / "work").glob("error-*.log")]
+    assert kept
+    assert token not in "".join(kept)
+
+
+def test_what_changes_in_the_cache_is_searched_without_a_new_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "REFRESH_SECONDS", 0.0)
+    fewer = make_world(tmp_path / "fewer", videos=8, train=False)
+    more = make_world(tmp_path / "more", videos=12, train=False)
+    work = tmp_path / "work"
+    shutil.copytree(fewer.work, work)
+    with serving(World(work=work, root=fewer.root, sentences=fewer.sentences)) as address:
+        wait_until_ready(address)
+        assert get_json(f"{address}/api/search?q=a+red+star")["searched"] == 8
+        made = work / "cache" / "served"
+        for file in sorted((more.work / "cache" / "served").iterdir(), key=lambda one: one.suffix):
+            shutil.copy(file, made / f"{file.name}.part")
+            (made / f"{file.name}.part").rename(made / file.name)
+        found = get_json(f"{address}/api/search?q=a+red+star")
+    assert found["searched"] == 12
+
+
+@pytest.mark.slow
+def test_a_folder_is_indexed_before_it_is_served(tmp_path):
+    films = tmp_path / "films"
+    films.mkdir()
+    for name in ("one.mp4", "zwei und ß.mp4"):
+        draw_clip(films / name, seconds=1.0, fps=10)
+    world = World(work=tmp_path / "work", root=films, sentences=())
+    with serving(world, ExtractConfig(backbone="tiny", audio="tiny"), path=films) as address:
+        ends = time.monotonic() + 60
+        while get_json(f"{address}/api/status")["state"] != "ready":
+            assert time.monotonic() < ends
+            time.sleep(0.2)
+        hits = get_json(f"{address}/api/search?q=anything")["hits"]
+    assert sorted(hit["path"] for hit in hits) == ["one.mp4", "zwei und ß.mp4"]
