@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from vidret.data import errors
-from vidret.pipelines.cli import Command, Program, cli
+from vidret.pipelines.cli import cli
+from vidret.pipelines.commands.program import Command, Program
 from vidret.pipelines.config.options import session_options, settings
 from vidret.pipelines.config.resolve import resolve
 from vidret.pipelines.config.settings import CONFIGS, ExtractConfig
@@ -21,10 +22,11 @@ VARIABLES = ("DASK_CONFIG", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "NO_COLOR", "HF_H
 SLEEPER = """
 import signal, time
 from vidret.pipelines import cli
+from vidret.pipelines.commands.program import Command
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-@cli.cli.command(cls=cli.Command)
+@cli.cli.command(cls=Command)
 def wait():
     print("ready", flush=True)
     time.sleep(60)

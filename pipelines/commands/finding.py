@@ -1,0 +1,194 @@
+"""`vidret index`, `search`, `explain` and `serve`."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from vidret.pipelines.commands.program import (
+    Command,
+    Program,
+    examples,
+    json_progress_option,
+    publish,
+)
+from vidret.pipelines.commands.root import cli
+from vidret.pipelines.config.options import Session, resolve_here, session_options, settings
+from vidret.pipelines.config.searching import (
+    ExplainConfig,
+    IndexConfig,
+    IndexUpdateConfig,
+    SearchConfig,
+)
+from vidret.pipelines.config.serving import ServeConfig
+from vidret.pipelines.config.settings import ExtractConfig
+
+log = logging.getLogger(__name__)
+
+RANKED_BY = ("work", "offline", "json", "run", "head", "cache", "device")
+
+
+@cli.group(
+    "index",
+    cls=Program,
+    invoke_without_command=True,
+    epilog=examples("vidret index update", "vidret index check"),
+)
+@click.pass_context
+def index_group(context: click.Context) -> None:
+    """Make searches in many videos quick, and keep them right."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@index_group.command(
+    "build",
+    cls=Command,
+    epilog=examples("vidret index build", "vidret index build ~/Videos --every-frame"),
+)
+@json_progress_option
+@settings(IndexUpdateConfig)
+@session_options
+@click.pass_context
+def build_index(context: click.Context, config: IndexUpdateConfig, *, json_progress: bool) -> None:
+    """Make the index of a cache or of a folder anew."""
+    from vidret.pipelines.display.indexed import render_index
+    from vidret.pipelines.display.progress import progress_display
+    from vidret.pipelines.index import run_index_build
+
+    extract = _extract_settings(context, config.work)
+    with progress_display("index", unit="videos", json_lines=json_progress) as on_progress:
+        report = run_index_build(config, extract=extract, on_progress=on_progress)
+    publish(report, render_index, as_json=config.json)
+
+
+@index_group.command(
+    "update",
+    cls=Command,
+    epilog=examples("vidret index update", "vidret index update ~/Videos --json"),
+)
+@json_progress_option
+@settings(IndexUpdateConfig)
+@session_options
+@click.pass_context
+def update_index(context: click.Context, config: IndexUpdateConfig, *, json_progress: bool) -> None:
+    """Take in what is new, and forget what is gone."""
+    from vidret.pipelines.display.indexed import render_index
+    from vidret.pipelines.display.progress import progress_display
+    from vidret.pipelines.index import run_index_update
+
+    extract = _extract_settings(context, config.work)
+    with progress_display("index", unit="videos", json_lines=json_progress) as on_progress:
+        report = run_index_update(config, extract=extract, on_progress=on_progress)
+    publish(report, render_index, as_json=config.json)
+
+
+@index_group.command(
+    "status", cls=Command, epilog=examples("vidret index status", "vidret index status --json")
+)
+@settings(IndexConfig, only=RANKED_BY)
+@session_options
+def index_status(config: IndexConfig) -> None:
+    """Say what is indexed, and what is not yet."""
+    from vidret.pipelines.display.indexed import render_index_status
+    from vidret.pipelines.index import run_index_status
+
+    publish(run_index_status(config), render_index_status, as_json=config.json)
+
+
+@index_group.command(
+    "check",
+    cls=Command,
+    epilog=examples("vidret index check", "vidret index check --questions 20 --shortlist 50"),
+)
+@json_progress_option
+@settings(IndexConfig)
+@session_options
+def check_index(config: IndexConfig, *, json_progress: bool) -> None:
+    """Compare searches by the index with exhaustive ones."""
+    from vidret.pipelines.display.indexed import render_index_check
+    from vidret.pipelines.display.progress import progress_display
+    from vidret.pipelines.index import run_index_check
+
+    with progress_display("check", unit="questions", json_lines=json_progress) as on_progress:
+        report = run_index_check(config, on_progress=on_progress)
+    publish(report, render_index_check, as_json=config.json)
+
+
+@cli.command(
+    cls=Command,
+    epilog=examples(
+        "vidret search 'a dog barks at night' ~/Videos",
+        "vidret search 'a bell rings' --top 3 --format paths",
+    ),
+)
+@settings(SearchConfig)
+@session_options
+@click.pass_context
+def search(context: click.Context, config: SearchConfig) -> None:
+    """Rank the clips of a folder or a cache by a sentence."""
+    from vidret.pipelines.display.found import render_search
+    from vidret.pipelines.display.progress import progress_display
+    from vidret.pipelines.search import run_search
+
+    extract = _extract_settings(context, config.work)
+    with progress_display("extract", unit="videos") as on_progress:  # of a folder not cached yet
+        report = run_search(config, extract=extract, on_progress=on_progress)
+    publish(
+        report,
+        lambda report: render_search(report, config.format),
+        as_json=config.json or config.format == "json",
+    )
+
+
+@cli.command(
+    cls=Command,
+    epilog=examples(
+        "vidret explain 'a bell rings' clip_017.mp4",
+        "vidret explain 'a bell rings' clip_017.mp4 --format svg --out why.svg",
+    ),
+)
+@settings(ExplainConfig)
+@session_options
+def explain(config: ExplainConfig) -> None:
+    """Say which words, frames and parts speak for a clip."""
+    from vidret.pipelines.display.explained import render_explanation
+    from vidret.pipelines.explain import run_explain, write_explanation
+
+    report, as_json = run_explain(config), config.json or config.format == "json"
+    if config.out is None:
+        publish(report, lambda report: render_explanation(report, config.format), as_json=as_json)
+        return
+    text = json.dumps(report.as_json(), indent=2, default=str)
+    write_explanation(
+        text if as_json else str(render_explanation(report, config.format)), config.out
+    )
+    log.info("Wrote %s", config.out)
+
+
+@cli.command(
+    cls=Command, epilog=examples("vidret serve ~/Videos", "vidret serve --port 0 --read-only")
+)
+@settings(ServeConfig)
+@session_options
+@click.pass_context
+def serve(context: click.Context, config: ServeConfig) -> None:
+    """Open a web page to search in, and the JSON API behind it."""
+    from vidret.pipelines.serve import Served, run_serve
+
+    def say(served: Served) -> None:
+        needs = ", with the token" if served.needs_token else ""
+        click.echo(f"Open {served.address}{needs}. Ctrl-C stops it.")
+        sys.stdout.flush()
+
+    session = context.find_root().ensure_object(Session)
+    extract = resolve_here(ExtractConfig, {"work": str(config.work)}, session)
+    run_serve(config, extract=extract, on_ready=say)
+
+
+def _extract_settings(context: click.Context, work: Path) -> ExtractConfig:
+    """How a folder is cached that a search or an index meets for the first time."""
+    session = context.find_root().ensure_object(Session)
+    return resolve_here(ExtractConfig, {"work": str(work)}, session)
