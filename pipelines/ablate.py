@@ -14,7 +14,7 @@ from vidret.heads.protocols import PROTOCOLS
 from vidret.heads.reranking.options import find_reranker
 from vidret.heads.streaming import BothRanks
 from vidret.pipelines.ablation.comparing import compare
-from vidret.pipelines.ablation.costs import RowCost, cost_of_row, shape_of
+from vidret.pipelines.ablation.costs import RowCost, cost_of_row, is_timed, shape_of
 from vidret.pipelines.ablation.fits import SPLIT, Fit, Plan, State, plan_fits, state_of
 from vidret.pipelines.ablation.processes import count_jobs, fit_side_by_side
 from vidret.pipelines.ablation.report import (
@@ -28,6 +28,7 @@ from vidret.pipelines.ablation.report import (
 from vidret.pipelines.ablation.reranked import (
     Again,
     ByName,
+    is_kept,
     rank_again,
     reranking_of,
     said_of_reranking,
@@ -92,7 +93,27 @@ def plan_ablate(config: AblateConfig) -> AblatePlan:
             for fit in table.plan.fits.values()
         ),
         seeds=config.seeds,
+        to_rank_again=_count_to_rank_again(config, table),
+        to_time=_count_to_time(config, table),
     )
+
+
+def _count_to_rank_again(config: AblateConfig, table: _Table) -> int:
+    again = _again(config, table)
+    if again is None:
+        return 0
+    fits = [fit for fit in table.plan.fits.values() if fit.in_table]
+    done = sum(is_kept(again, fit, name) for fit in fits for name in config.rerank or ())
+    return len(fits) * len(config.rerank or ()) - done
+
+
+def _count_to_time(config: AblateConfig, table: _Table) -> int:
+    if not config.shows_cost:
+        return 0
+    shape, device = shape_of(table.cache, table.features), pick_device(config.device)
+    first = [table.plan.fits[table.plan.cells[row, config.seeds[0]]] for row in table.rows]
+    kept = 0 if config.remeasure else sum(is_timed(fit, shape, device) for fit in first)
+    return len(first) - kept
 
 
 def _look(config: AblateConfig) -> _Table:
@@ -198,16 +219,22 @@ def _rank_again(
     tell: Callable[[str], None],
 ) -> dict[Path, ByName]:
     """The ranks of every run by each re-ranker."""
-    if table.reranking is None:
+    again = _again(config, table)
+    if again is None:
         return {}
-    again = Again(
+    return {folder: rank_again(again, table.plan.fits[folder], tell) for folder in kept}
+
+
+def _again(config: AblateConfig, table: _Table) -> Again | None:
+    if table.reranking is None:
+        return None
+    return Again(
         cache=table.cache,
         features=table.features,
         config=table.reranking,
         v2t_by=table.v2t_by,
         device=pick_device(config.device),
     )
-    return {folder: rank_again(again, table.plan.fits[folder], tell) for folder in kept}
 
 
 def _costs(

@@ -1,7 +1,7 @@
 """`vidret train-heads`: a cache in, fitted heads out, in two stages as in the paper."""
 
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ from vidret.data.cache import FeatureCache, newest_cache
 from vidret.data.errors import ConfigError, MismatchError, VidretError
 from vidret.data.fingerprint import require_fingerprint
 from vidret.extract.encoders import pick_device
+from vidret.heads.catalog import told_name
+from vidret.pipelines.ablation.rows import is_ignored
 from vidret.pipelines.config.fitting import FIT_SETTINGS, TrainConfig
 from vidret.pipelines.display.progress import OnProgress, Progress
 from vidret.pipelines.training.continuing import refuse_other_settings
@@ -127,6 +129,7 @@ def _choose_run(config: TrainConfig) -> tuple[Path, Run]:
         return folder, run
     cache = FeatureCache.open(config.cache or newest_cache(config.work))
     run = new_run(cache, config.head or _default_head(cache), config.seed, config)
+    _tell_what_plays_no_part(config, run.head)
     if config.name is not None:
         check_run_name(config.name)
         run = replace(run, name=config.name)
@@ -140,6 +143,15 @@ def _choose_run(config: TrainConfig) -> tuple[Path, Run]:
             )
         require_fingerprint(before.fingerprint, run.fingerprint, f"run {run.name}")
     return folder, run
+
+
+def _tell_what_plays_no_part(config: TrainConfig, head: str) -> None:
+    """Name the settings that were chosen and that this head comes out the same without."""
+    usual = {one.name: one.default for one in fields(TrainConfig)}
+    chosen = (name for name in FIT_SETTINGS if getattr(config, name) != usual[name])
+    if idle := [name for name in chosen if is_ignored(name, head, config)]:
+        verb = "plays" if len(idle) == 1 else "play"
+        log.info("%s %s no part in %s", ", ".join(idle), verb, told_name(head))
 
 
 def _refuse_other_settings(config: TrainConfig, run: Run) -> None:

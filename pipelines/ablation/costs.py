@@ -88,6 +88,12 @@ def cost_of_row(
     )
 
 
+def is_timed(fit: Fit, shape: Shape, device: torch.device) -> bool:
+    """Whether what scoring with a run takes is known on this machine."""
+    kept = _read(fit.folder / KEPT)
+    return kept is not None and kept[0] == _made_of(shape, device)
+
+
 def _score_cost(
     fit: Fit, shape: Shape, device: torch.device, *, anew: bool
 ) -> tuple[Cost, datetime]:

@@ -151,10 +151,19 @@ class PlannedFit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AblatePlan:
-    """What `--dry-run` finds."""
+    """What `--dry-run` finds.
+
+    Args:
+        fits: all of them.
+        seeds: that are asked for.
+        to_rank_again: how many runs and re-rankers are not kept, those to be fitted included.
+        to_time: how many rows have no cost that is kept.
+    """
 
     fits: tuple[PlannedFit, ...]
     seeds: tuple[int, ...]
+    to_rank_again: int = 0
+    to_time: int = 0
 
     @property
     def verdict(self) -> VidretError | None:
@@ -163,7 +172,12 @@ class AblatePlan:
 
     def as_json(self) -> dict[str, Any]:
         """The plan for machines."""
-        return {"seeds": list(self.seeds), "fits": [asdict(one) for one in self.fits]}
+        return {
+            "seeds": list(self.seeds),
+            "fits": [asdict(one) for one in self.fits],
+            "to_rank_again": self.to_rank_again,
+            "to_time": self.to_time,
+        }
 
 
 def _told(reranker: Reranker) -> str:

@@ -121,6 +121,11 @@ def rank_again(again: Again, fit: Fit, tell: Callable[[str], None]) -> ByName:
     return {name: one for name, one in found.items() if one is not None}
 
 
+def is_kept(again: Again, fit: Fit, name: str) -> bool:
+    """Whether the ranks of a run by a re-ranker need only be read."""
+    return _kept(again, fit, name) is not None
+
+
 def _kept(again: Again, fit: Fit, name: str) -> Reranked | None:
     told = _told(again, name)
     ranks = kept_ranks(fit.folder, fit.run, again.cache, SPLIT, again.v2t_by, rerank=told)

@@ -56,12 +56,14 @@ def render_plan(plan: AblatePlan) -> Rendered:
         )
         for label, in_table in labels
     )
-    counts = Counter(one.state for one in plan.fits)
+    counts, again = Counter(one.state for one in plan.fits), plan.to_rank_again
     told = ", ".join(f"{counts[state]:,} {state}" for state in STATES if counts[state])
     return [
         Table(title="", columns=("head", *(f"seed {seed}" for seed in plan.seeds)), rows=rows),
         "",
         f"{counted(len(plan.fits), 'fit')}: {told}. Nothing was fitted.",
+        *([f"Still to be re-ranked: {counted(again, 'time')}."] if again else []),
+        *([f"Still to be timed: {counted(plan.to_time, 'row')}."] if plan.to_time else []),
     ]
 
 

@@ -436,3 +436,12 @@ def test_a_run_that_was_begun_by_hand_is_fitted_to_its_end(tmp_path, cache):
     folder = tmp_path / "runs" / whole.run.name
     write_run(folder, replace(whole.run, complete=False, history={}))
     assert same_bits(weights(train(tmp_path, cache)), weights(whole))
+
+
+def test_settings_that_play_no_part_in_a_head_are_named(tmp_path, cache, caplog):
+    caplog.set_level("INFO")
+    train(tmp_path, cache, head="hcmi", epochs=0, loss_distillation=0.2, hcmi_clips=2)
+    assert "audio_epochs, loss_distillation play no part in hcmi (reconstruction)" in caplog.text
+    caplog.clear()
+    train(tmp_path, cache, head="s-f+cmfi", epochs=0, loss_distillation=0.2)
+    assert "no part" not in caplog.text

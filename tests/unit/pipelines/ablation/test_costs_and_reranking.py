@@ -11,8 +11,9 @@ from making.ablated import small_cache, small_config
 
 from vidret.data.errors import ConfigError
 from vidret.heads.reranking.options import RERANKERS
-from vidret.pipelines.ablate import run_ablate
+from vidret.pipelines.ablate import plan_ablate, run_ablate
 from vidret.pipelines.config.settings import EvaluateConfig
+from vidret.pipelines.display.ablated import render_plan
 from vidret.pipelines.display.ablation_files import write_ablation
 from vidret.pipelines.display.ablation_forms import csv_text, latex_text, markdown_text
 from vidret.pipelines.display.ablation_words import caption_of, cost_sentences
@@ -264,3 +265,16 @@ def test_rows_with_a_reconstructed_loss_say_so(tmp_path, cache):
     assert any("similarity distillation is a reconstr" in note for note in distilled.setting.notes)
     by_tokens = ablate(tmp_path, cache, **shared, loss_distillation_by="tokens")
     assert not any("reconstruction" in note for note in by_tokens.setting.notes)
+
+
+def test_a_dry_run_counts_what_is_still_to_be_ranked_and_timed(tmp_path, table, cache):
+    def planned(work):
+        settings = {"heads": HEADS, "seeds": (0, 1), "cost": True, "rerank": ("nnn", "dsl")}
+        return plan_ablate(small_config(work, cache, **settings))
+
+    done, new = planned(table[0]), planned(tmp_path)
+    assert (done.to_rank_again, done.to_time) == (0, 0)
+    assert (new.to_rank_again, new.to_time) == (12, 3)
+    assert "Still to be re-ranked: 12 times." in render_plan(new)
+    assert "Still to be timed: 3 rows." in render_plan(new)
+    assert not any("Still" in str(line) for line in render_plan(done))
