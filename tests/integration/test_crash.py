@@ -62,6 +62,7 @@ def assert_equal_to_uninterrupted(folder: Path, extracted: Path) -> None:
     assert verify_cache(cache) == []
 
 
+@pytest.mark.slow
 def test_the_uninterrupted_extraction_is_what_it_should_be(extracted):
     files = content_of_cache(extracted)
     assert sorted(files) == [
@@ -98,6 +99,7 @@ def test_an_extraction_killed_once_ends_as_if_it_had_not_been(tmp_path, extracte
     assert_equal_to_uninterrupted(tmp_path, extracted)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_names_the_command_that_continues(drawn, extracted):
     with started(*EXTRACT, "--workers", "2", cwd=drawn) as process:
         wait_until(lambda: MOMENTS["while encoding"](drawn), process)

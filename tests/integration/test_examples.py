@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("examples")  # one worker makes what they share
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

@@ -20,6 +20,7 @@ from making.processes import (
 
 from vidret.data.storage.locks import LOCK
 from vidret.pipelines.training.checkpoints import STATE, load_state
+from vidret.pipelines.training.costs import MEMORY
 from vidret.pipelines.training.journal import LOG, read_log
 from vidret.pipelines.training.runs import RUN, WEIGHTS, read_run
 
@@ -61,7 +62,13 @@ def assert_equal_to_uninterrupted(folder: Path, whole: Path) -> None:
     assert (found / WEIGHTS).read_bytes() == (expected / WEIGHTS).read_bytes()
     numbers, wanted = (json.loads((one / RUN).read_text()) for one in (found, expected))
     assert numbers["history"] == wanted["history"]
-    assert sorted(path.name for path in found.iterdir()) == [LOCK, WEIGHTS, LOG, RUN]
+    assert sorted(path.name for path in found.iterdir()) == [
+        LOCK,
+        WEIGHTS,
+        LOG,
+        MEMORY,
+        RUN,
+    ]
     places, wanted_places = (
         [(line["kind"], line["stage"], line["epoch"], line["step"]) for line in read_log(one)]
         for one in (found, expected)

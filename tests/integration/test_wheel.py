@@ -11,7 +11,7 @@ from making.wheels import ROOT, build_wheel, install_wheel
 pytestmark = pytest.mark.xdist_group("wheel")
 
 FOLDERS = ("data", "extract", "heads", "pipelines")
-CODE = ("*.py", "*.toml", "*.html", "*.css", "py.typed")
+CODE = ("*.py", "*.toml", "*.html", "*.css", "*.js", "*.svg", "py.typed")
 SHIPPED = (*CODE, "*.json", "*.safetensors", "*.log", "*.jsonl", "*.mp4")
 
 

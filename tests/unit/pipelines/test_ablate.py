@@ -16,6 +16,8 @@ from vidret.pipelines.config.settings import EvaluateConfig
 from vidret.pipelines.evaluate import run_evaluate
 from vidret.pipelines.training.runs import WEIGHTS, read_run
 
+pytestmark = pytest.mark.xdist_group("table")  # one worker makes what they share
+
 HEADS = ("mean", "mgfi", "mgfi+cmfi")
 
 

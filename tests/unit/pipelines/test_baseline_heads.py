@@ -15,6 +15,8 @@ from vidret.pipelines.report import run_report
 from vidret.pipelines.search import run_search
 from vidret.pipelines.train_heads import run_train
 
+pytestmark = pytest.mark.xdist_group("baselines")  # one worker makes what they share
+
 ASKED = ("mean", "seq-transf", "xpool", "mgfi")
 LEARNING = sorted(VIDEO_HEADS.keys() - {"mean"})
 

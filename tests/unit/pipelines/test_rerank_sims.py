@@ -159,7 +159,7 @@ main()
     [
         (["--rerank", "qbnorm"], FILES, "rerank is 'qbnorm': did you mean 'qb-norm'?"),
         (["--rerank", "zzz"], FILES, "rerank is 'zzz': give qb-norm, nnn, sinkhorn-bank, dsl,"),
-        (["--rerank", "dsl,dsl"], FILES, "rerank has ['dsl'] more than once"),
+        (["--rerank", "dsl,dsl"], FILES, "rerank has dsl more than once"),
         (["--rerank", "dsl,nnn"], (), "rerank is nnn, which looks at training queries: add --bank"),
         (
             ["--rerank", "nnn", "--rerank-tune", "val"],

@@ -20,6 +20,8 @@ from vidret.pipelines.display.ablation_words import caption_of, cost_sentences
 from vidret.pipelines.display.cost_plot import ABOUT, frontier
 from vidret.pipelines.evaluate import run_evaluate
 
+pytestmark = pytest.mark.xdist_group("costs")  # one worker makes what they share
+
 HEADS = ("mean", "mgfi", "mgfi+cmfi")
 RERANK = tuple(RERANKERS)
 
