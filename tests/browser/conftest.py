@@ -1,5 +1,6 @@
 """The page in a real browser: Debian's Chromium, driven by Playwright, which downloads nothing."""
 
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -29,7 +30,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="module")
-def chromium():
+def chromium(tmp_path_factory):
     """A browser, or a loud skip; closed soon, since its loop would forbid other tests theirs."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     if found is None:
@@ -40,7 +41,10 @@ def chromium():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Playwright's own loop
         with api.sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+            home = {"HOME": str(tmp_path_factory.mktemp("home"))}  # nothing goes into the real one
+            browser = playwright.chromium.launch(
+                executable_path=found, args=list(ARGUMENTS), env=os.environ | home
+            )
             yield browser
             browser.close()
 
