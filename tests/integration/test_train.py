@@ -76,7 +76,7 @@ def assert_equal_to_uninterrupted(folder: Path, whole: Path) -> None:
     assert places == wanted_places
 
 
-@pytest.mark.parametrize("stage", ["video-text", "audio"])
+@pytest.mark.parametrize("stage", [pytest.param("video-text", marks=pytest.mark.slow), "audio"])
 def test_ctrl_c_keeps_the_epochs_and_names_the_command_that_continues(here, whole, stage):
     with started(*TRAIN, cwd=here) as process:
         wait_until(lambda: epochs_done(here, stage) >= 2, process)

@@ -95,7 +95,12 @@ def test_what_joins_two_stages_belongs_to_the_block_behind_it():
     ("make", "blocks", "tail"),
     [
         (a_sound, 4, ["embed.weight", "embed.bias"]),
-        (lambda: SoundEncoder("Cnn14", cnn14(), 2048, ""), 6, ["fc1.weight", "fc1.bias"]),
+        pytest.param(
+            lambda: SoundEncoder("Cnn14", cnn14(), 2048, ""),
+            6,
+            ["fc1.weight", "fc1.bias"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_networks_for_sound_end_before_their_tags(make, blocks, tail):
