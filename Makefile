@@ -38,10 +38,10 @@ check: dev       ## Formatting, lint, layers of imports, types.
 	$(BIN)/mypy -p vidret
 
 test: dev        ## The quick tests.
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup -rs
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder -rs
 
 test-all: dev    ## The quick tests and the slow ones.
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup -rs -m "not gpu"
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder -rs -m "not gpu"
 
 cov: dev         ## The quick tests, and what they never reach.
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered

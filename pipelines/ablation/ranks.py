@@ -97,7 +97,11 @@ def note_of_ranks(folder: Path, split: str, rerank: Told) -> dict[str, Any]:
 
 
 def _place(folder: Path, split: str, rerank: Told) -> Path:
-    return folder / f"ranks-{'-'.join([split, *map(str, rerank[:1])])}.npz"
+    """One file for each re-ranker and its settings; they stand beside each other."""
+    if not rerank:
+        return folder / f"ranks-{split}.npz"
+    settings = hashlib.sha256(json.dumps(rerank[1:]).encode()).hexdigest()[:8]
+    return folder / f"ranks-{split}-{rerank[0]}-{settings}.npz"
 
 
 def _made_of(
