@@ -158,6 +158,19 @@ class FeatureCache:
             projections=self._projections(),
         )
 
+    def share(self, number: int, of: int) -> "FeatureCache":
+        """Every `of`-th shard of videos, from `number` on, as if there were no other.
+
+        The captions stay, as far as their videos are there.
+        """
+        videos = [entry for entry in self.manifest.shards if entry.kind == "video"][number::of]
+        others = [entry for entry in self.manifest.shards if entry.kind != "video"]
+        return replace(self, manifest=replace(self.manifest, shards=(*videos, *others)))
+
+    def without_videos(self) -> "FeatureCache":
+        """The cache as if it held no video yet."""
+        return self.share(len(self.manifest.shards), 1)
+
     def _projections(self) -> Projections | None:
         """What is still to be applied to the features, where they were stored before it."""
         if self.fingerprint.features != "hidden":

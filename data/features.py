@@ -166,9 +166,10 @@ class SplitFeatures:
         import torch
 
         tensor = torch.from_numpy(np.asarray(values, np.float32))
-        finite = tensor.isfinite().flatten(1).all(1)
-        if not finite.all():
-            bad = np.flatnonzero(~finite.numpy())
+        if tensor.sum().isfinite():  # one number that is not finite makes the sum so, too
+            return tensor
+        bad = np.flatnonzero(~tensor.isfinite().flatten(1).all(1).numpy())
+        if len(bad):
             named = dict.fromkeys(ids[row] for row in (bad if owners is None else owners[bad]))
             raise DamagedError(
                 f"{self.folder}: features of {', '.join(list(named)[:5])} are not finite: "

@@ -247,6 +247,13 @@ def read_caption_table(path: Path) -> CaptionTable:
         )
 
 
+def read_caption_texts(path: Path) -> list[tuple[str, str, str]]:
+    """The id, the video and the text of each caption of a shard, and nothing else of it."""
+    with open_shard(path) as shard:
+        columns = [read_strings(shard, name) for name in ("ids", "video_ids", "text")]
+    return list(zip(*columns, strict=True))
+
+
 def _failures(shard: h5py.File) -> list[Failure]:
     names = ("ids", "path", "stage", "reason")
     columns = [read_strings(shard, f"failures/{name}") for name in names]

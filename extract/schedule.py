@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -32,6 +32,10 @@ LOOK_SECONDS = 5.0  # between two looks at how many workers there are
 CONNECT_SECONDS = 30.0
 SPARE_MEMORY = 2 << 30  # for the system, the page cache and this process
 GPU, CPU = "GPU", "CPU"  # what workers offer, and tasks ask for
+
+
+class SchedulerGoneError(MissingError):
+    """The scheduler of a cluster is not there any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +149,7 @@ def run_jobs(
             running[future] = (job, tries)
             ready.add(future)
 
-    with _scheduler_stays(client):
+    with scheduler_stays(client):
         fill()
         while running:
             future = next(ready)
@@ -312,7 +316,7 @@ def _attached_client(place: Place) -> Iterator["Client"]:
         ) from error
     from vidret.extract.manners import QuietHome
 
-    with client:
+    with closing(client):  # its own `with` would have to end in the thread that began it
         _wait_for_a_worker(client, where)
         client.register_plugin(QuietHome(place.tools))
         yield client
@@ -326,7 +330,7 @@ def _wait_for_a_worker(client: "Client", where: str) -> None:
 
 
 @contextmanager
-def _scheduler_stays(client: "Client") -> Iterator[None]:
+def scheduler_stays(client: "Client") -> Iterator[None]:
     """Say it in our words when the scheduler is gone.
 
     Then its futures are cancelled, also where another one soon answers at the same place, or raise
@@ -344,9 +348,9 @@ def _scheduler_stays(client: "Client") -> Iterator[None]:
         raise _has_gone(client) from error
 
 
-def _has_gone(client: "Client") -> MissingError:
+def _has_gone(client: "Client") -> SchedulerGoneError:
     where = "" if client.scheduler is None else f" at {client.scheduler.address}"
-    return MissingError(
+    return SchedulerGoneError(
         f"the Dask scheduler{where} has gone: what is done is kept, start it again and give the "
         "same command"
     )

@@ -14,7 +14,7 @@ from torch import Tensor, einsum, nn
 
 from vidret.data.batches import Texts, Videos
 from vidret.heads.frames import inert_frames, uniform_weights
-from vidret.heads.mgfi import ACTIVATIONS, FRAMES, MGFI, SENTENCE, WORDS
+from vidret.heads.mgfi import ACTIVATIONS, FRAMES, MGFI, SENTENCE, WORDS, TextSide
 
 
 def direct_parts(
@@ -24,7 +24,7 @@ def direct_parts(
     x_v = head.normed(inert_frames(videos), head.norm_frames)
     sides = head.prepare_texts(texts)
     pooled, hidden = {}, {}
-    for name, weights in _weights(head, texts, videos, x_v).items():
+    for name, weights in _weights(head, sides, videos, x_v).items():
         part = head.feed_forward_of(name)
         pooled[name] = head.out(head.value(einsum("tvn,vnc->tvc", weights, x_v)))  # (2), (7)
         hidden[name] = ACTIVATIONS[head.activation](part.first(part.norm(pooled[name])))
@@ -41,10 +41,10 @@ def direct_parts(
 
 
 def _weights(
-    head: MGFI, texts: Texts, videos: Videos, x_v: Float[Tensor, "video frame dim"]
+    head: MGFI, sides: TextSide, videos: Videos, x_v: Float[Tensor, "video frame dim"]
 ) -> dict[str, Float[Tensor, "text video frame"]]:
     """What each frame counts in each branch, as `MGFI` has it."""
-    sides, weights = head.prepare_texts(texts), {}
+    weights = {}
     if sides.q is not None:
         scores = _asked(head, sides.q[:, None], x_v)[:, :, 0] / math.sqrt(x_v.shape[-1])
         weights[SENTENCE] = scores.masked_fill(~videos.frame_mask, -torch.inf).softmax(-1)  # (2)

@@ -12,9 +12,9 @@ from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.display.progress import OnProgress
 from vidret.pipelines.searching import answers
 from vidret.pipelines.searching.answers import Question
+from vidret.pipelines.searching.anywhere import searching
 from vidret.pipelines.searching.choosing import choose_runs
 from vidret.pipelines.searching.clips import Clip, export_clip
-from vidret.pipelines.searching.searcher import Searcher, open_searcher
 
 log = logging.getLogger(__name__)
 
@@ -99,25 +99,28 @@ def run_search(
         extract: how to cache a folder where there is no run that says it.
         on_progress: told how far the caching is.
     """
-    searcher = open_searcher(
+    with searching(
         work=config.work,
         path=config.path,
         cache=config.cache,
         runs=choose_runs(config)[:1],
         device=config.device,
         offline=config.offline,
+        place=config.place,
+        also=config.also,
         extract=extract,
         on_progress=on_progress,
-    )
-    (answer,) = searcher.search([question_of(config)])
+    ) as searcher:
+        (answer,) = searcher.search([question_of(config)])
+        head, cache = searcher.ranker().head, searcher.cache
     report = SearchReport(
         query=config.query,
-        head=searcher.ranker().head,
-        cache=searcher.corpus.cache.folder,
+        head=head,
+        cache=cache,
         searched=answer.searched,
         failed=answer.failed,
         truncated=answer.truncated,
-        hits=tuple(_shown(hit, searcher) for hit in answer.hits),
+        hits=tuple(_shown(hit) for hit in answer.hits),
         matches=answer.matches,
         exhaustive=answer.exhaustive,
         seconds=answer.seconds,
@@ -140,11 +143,11 @@ def question_of(config: SearchConfig) -> Question:
     )
 
 
-def _shown(hit: answers.Hit, searcher: Searcher) -> Hit:
+def _shown(hit: answers.Hit) -> Hit:
     return Hit(
         rank=hit.rank,
         id=hit.video_id,
-        path=str(searcher.corpus.root / hit.path),
+        path=str(hit.file),
         score=hit.score,
         probability=hit.probability,
         weaker=hit.weaker,

@@ -4,7 +4,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 
 import uvicorn
@@ -13,8 +13,9 @@ from vidret.data.errors import MissingError, VidretError
 from vidret.pipelines.config.serving import ServeConfig
 from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.display.progress import OnProgress
-from vidret.pipelines.searching.searcher import Searcher, open_searcher
+from vidret.pipelines.searching.anywhere import AnySearcher, searching
 from vidret.pipelines.serving.app import build_app
+from vidret.pipelines.serving.connections import PromptProtocol
 from vidret.pipelines.serving.guarding import LOOPBACK
 from vidret.pipelines.serving.library import Library
 from vidret.pipelines.serving.opening import Opening
@@ -53,14 +54,15 @@ def run_serve(
         MismatchError: the cache and a head do not fit.
         MissingError: something is not there, or the port is taken.
     """
-    opening = Opening(lambda on_progress: _make(config, extract, on_progress))
+    held = ExitStack()
+    opening = Opening(lambda on_progress: held.enter_context(_make(config, extract, on_progress)))
     library = Library(
         opening,
         previews=config.work / PREVIEWS,
         preview_bytes=config.preview_space << 20,
         read_only=config.read_only,
     )
-    with _listen(config) as place:
+    with held, _listen(config) as place:
         hosts = None if config.token is not None else {*LOOPBACK, config.host}
         server = _server(library, config, hosts)
         port = place.getsockname()[1]
@@ -102,7 +104,7 @@ def _server(library: Library, config: ServeConfig, hosts: set[str] | None) -> uv
             h11_max_incomplete_event_size=MOST_HEADERS,
             timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=LAST_SECONDS,
-            http="h11",
+            http=PromptProtocol,
             ws="none",
             lifespan="off",
         )
@@ -127,14 +129,18 @@ def _listen(config: ServeConfig) -> socket.socket:
     return place
 
 
-def _make(config: ServeConfig, extract: ExtractConfig | None, on_progress: OnProgress) -> Searcher:
-    return open_searcher(
+def _make(
+    config: ServeConfig, extract: ExtractConfig | None, on_progress: OnProgress
+) -> AbstractContextManager[AnySearcher]:
+    return searching(
         work=config.work,
         path=config.path,
         cache=config.cache,
         runs=config.heads,
         device=config.device,
         offline=config.offline,
+        place=config.place,
+        also=config.also,
         extract=extract,
         on_progress=on_progress,
     )

@@ -27,7 +27,10 @@ from vidret.pipelines.config.settings import ExtractConfig
 
 log = logging.getLogger(__name__)
 
-RANKED_BY = ("work", "offline", "json", "run", "head", "cache", "device")
+RANKED_BY = (
+    *("work", "offline", "json", "run", "head", "cache", "device"),
+    *("scheduler", "scheduler_file"),
+)
 
 
 @cli.group(

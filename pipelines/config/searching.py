@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from vidret.data.errors import ConfigError
+from vidret.extract.schedule import Place
 from vidret.pipelines.config.declaring import (
     DEVICES,
     OPTIONS,
@@ -45,7 +46,26 @@ class RankConfig(ReportConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchConfig(RankConfig):
+class ClusterConfig(RankConfig):
+    """What ranks, and a cluster whose workers may do it."""
+
+    scheduler: str | None = setting(
+        None, help="Address of a Dask cluster whose workers answer together.", metavar="ADDR"
+    )
+    scheduler_file: Path | None = setting(None, help="File that names the address of a cluster.")
+
+    def __post_init__(self) -> None:
+        RankConfig.__post_init__(self)
+        check_one_cluster(self.scheduler, self.scheduler_file)
+
+    @property
+    def place(self) -> Place | None:
+        """The cluster; None without one."""
+        return cluster_at(self.scheduler, self.scheduler_file, self.work)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig(ClusterConfig):
     """Settings of `vidret search`."""
 
     table: ClassVar[str] = "search"
@@ -54,6 +74,12 @@ class SearchConfig(RankConfig):
     query: str = setting(help="What to look for, in your own words.", argument=True)
     path: Path | None = setting(
         None, help="Folder of videos; unset searches what is cached.", argument=True
+    )
+    also: tuple[Path, ...] = setting(
+        (),
+        help="Another cache for the cluster to search as one with it; may be given again.",
+        metavar="CACHE",
+        repeatable=True,
     )
     top: int = setting(10, help="How many clips to show.")
     audio_weight: float = setting(
@@ -79,7 +105,7 @@ class SearchConfig(RankConfig):
     pad: float = setting(2.0, help="Seconds that such a clip has before and behind its moment.")
 
     def __post_init__(self) -> None:
-        RankConfig.__post_init__(self)
+        ClusterConfig.__post_init__(self)
         require(bool(self.query.strip()), "query is empty: say what to look for")
         require(self.top >= 1, f"top is {self.top}: give 1 or more")
         require(
@@ -87,6 +113,7 @@ class SearchConfig(RankConfig):
             f"path is {self.path} and cache is {self.cache}: search one or the other",
         )
         check_audio_weight(self.audio_weight)
+        check_also(self.also, self.place)
         require(
             math.isfinite(self.pad) and self.pad >= 0, f"pad is {self.pad}: give seconds from 0 on"
         )
@@ -121,7 +148,7 @@ class ExplainConfig(RankConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexConfig(RankConfig):
+class IndexConfig(ClusterConfig):
     """Settings of `vidret index status` and `vidret index check`."""
 
     table: ClassVar[str] = "index"
@@ -131,13 +158,13 @@ class IndexConfig(RankConfig):
     shortlist: int = setting(200, help="Videos of a shortlist in that trial.")
 
     def __post_init__(self) -> None:
-        RankConfig.__post_init__(self)
+        ClusterConfig.__post_init__(self)
         require(self.questions >= 1, f"questions is {self.questions}: give 1 or more")
         require(self.shortlist >= 1, f"shortlist is {self.shortlist}: give 1 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexUpdateConfig(RankConfig):
+class IndexUpdateConfig(ClusterConfig):
     """Settings of `vidret index build` and `vidret index update`."""
 
     table: ClassVar[str] = "index-update"
@@ -149,13 +176,44 @@ class IndexUpdateConfig(RankConfig):
     every_frame: bool = setting(
         default=False, help="Hold every frame beside one vector a video; only build reads it."
     )
+    shares: int | None = setting(
+        None, help="Shares to cut the cache into for a cluster; unset takes one a worker."
+    )
 
     def __post_init__(self) -> None:
-        RankConfig.__post_init__(self)
+        ClusterConfig.__post_init__(self)
+        require(self.shares is None or self.shares >= 1, f"shares is {self.shares}: give 1 or more")
+        require(
+            self.shares is None or self.place is not None,
+            "shares are made by a cluster: add --scheduler or --scheduler-file",
+        )
         require(
             self.path is None or self.cache is None,
             f"path is {self.path} and cache is {self.cache}: index one or the other",
         )
+
+
+def check_one_cluster(scheduler: str | None, scheduler_file: Path | None) -> None:
+    """Refuse two names for one cluster."""
+    require(
+        scheduler is None or scheduler_file is None,
+        "scheduler and scheduler_file are both given: one of them names the cluster",
+    )
+
+
+def cluster_at(scheduler: str | None, scheduler_file: Path | None, work: Path) -> Place | None:
+    """A cluster that is there already; None where none is named."""
+    if scheduler is None and scheduler_file is None:
+        return None
+    return Place(scheduler=scheduler, scheduler_file=scheduler_file, tools=work / "tools")
+
+
+def check_also(also: tuple[Path, ...], place: Place | None) -> None:
+    """Refuse more than one cache where no cluster searches them."""
+    require(
+        not also or place is not None,
+        "also names a cache for a cluster: add --scheduler or --scheduler-file",
+    )
 
 
 def check_audio_weight(weight: float) -> None:

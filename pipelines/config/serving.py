@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from vidret.extract.schedule import Place
 from vidret.pipelines.config.declaring import DEVICES, Config, check_device, require, setting
+from vidret.pipelines.config.searching import check_also, check_one_cluster, cluster_at
 
 PORT = 8765
 SHORTEST_TOKEN = 16
@@ -26,6 +28,16 @@ class ServeConfig(Config):
         (), help="Runs to rank with, as in A,B; unset takes the newest, and mean."
     )
     cache: Path | None = setting(None, help="Cache to serve; unset takes the first run's own.")
+    scheduler: str | None = setting(
+        None, help="Address of a Dask cluster whose workers answer together.", metavar="ADDR"
+    )
+    scheduler_file: Path | None = setting(None, help="File that names the address of a cluster.")
+    also: tuple[Path, ...] = setting(
+        (),
+        help="Another cache for the cluster to search as one with it; may be given again.",
+        metavar="CACHE",
+        repeatable=True,
+    )
     host: str = setting(
         "127.0.0.1", help="Address to be reached at; all but this machine's own take --token."
     )
@@ -43,6 +55,8 @@ class ServeConfig(Config):
     def __post_init__(self) -> None:
         Config.__post_init__(self)
         check_device(self.device)
+        check_one_cluster(self.scheduler, self.scheduler_file)
+        check_also(self.also, self.place)
         require(0 <= self.port <= 65535, f"port is {self.port}: give a number from 0 to 65535")
         require(
             self.preview_space >= 1, f"preview_space is {self.preview_space}: give 1 MiB or more"
@@ -63,6 +77,11 @@ class ServeConfig(Config):
             self.token is not None or self.is_local,
             f"host is {self.host}, which others can reach: add --token, or leave it at 127.0.0.1",
         )
+
+    @property
+    def place(self) -> Place | None:
+        """The cluster; None without one."""
+        return cluster_at(self.scheduler, self.scheduler_file, self.work)
 
     @property
     def is_local(self) -> bool:

@@ -23,11 +23,12 @@ def render_search(report: SearchReport, form: str = "table") -> Rendered:
         return _hits_as_csv(report.hits, names)
     calibrated = report.matches is not None
     columns = ("", "clip", "moment", *(["chance"] if calibrated else []), "score", *names)
-    rows = [_row(hit, names, calibrated=calibrated) for hit in report.hits]
+    rows: list[tuple[Cell, ...] | str] = [
+        _row(hit, names, calibrated=calibrated) for hit in report.hits
+    ]
     first = next((place for place, hit in enumerate(report.hits) if hit.weaker), None)
     if first is not None:
-        line = f"--- weaker matches below ({report.weaker:,}) ---"
-        rows.insert(first, (None, line, *[None] * (len(columns) - 2)))
+        rows.insert(first, f"--- weaker matches below ({report.weaker:,}) ---")
     return Table(
         title=f'"{printable(report.query)}"',
         columns=columns,

@@ -2,8 +2,8 @@
 
 from vidret.data.words import counted, size_text
 from vidret.pipelines.display.tables import Rendered, Table
-from vidret.pipelines.index import IndexCheckReport, IndexReport, IndexStatusReport
 from vidret.pipelines.indexing.building import Changes
+from vidret.pipelines.indexing.reports import IndexCheckReport, IndexReport, IndexStatusReport
 from vidret.pipelines.searching.shortlist import EXHAUSTIVE_BELOW
 
 KINDS = {"flat": "compared one by one", "lists": "in lists"}
@@ -29,8 +29,11 @@ def render_index_status(report: IndexStatusReport) -> Rendered:
         lines.append(
             f"written {report.header.written}; in the cache since: {_changes(report.behind)}"
         )
-    if report.videos <= EXHAUSTIVE_BELOW:
-        lines.append(f"up to {EXHAUSTIVE_BELOW:,} videos are all scored, with an index or without")
+    if report.videos <= EXHAUSTIVE_BELOW * report.shares:
+        each = "" if report.shares == 1 else " of a share"
+        lines.append(
+            f"up to {EXHAUSTIVE_BELOW:,} videos{each} are all scored, with an index or without"
+        )
     changed = report.changed
     if changed:
         told = Changes(
@@ -71,7 +74,8 @@ def _held(report: IndexReport | IndexStatusReport) -> list[str]:
     found = ""
     if "lists" in header.kinds.values():
         found = f", which find {header.found:.1%} of the nearest"
-    return [f"{what}{found}, {size_text(size)} -> {report.folder}"]
+    cut = "" if report.shares == 1 else f" in {counted(report.shares, 'share')}"
+    return [f"{what}{found}, {size_text(size)}{cut} -> {report.folder}"]
 
 
 def _changes(changes: Changes) -> str:

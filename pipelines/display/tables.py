@@ -16,15 +16,19 @@ Cell = str | int | float | None
 PLAIN_WIDTH = 80
 GAP = "  "
 NARROWEST = 12
+ACROSS = "across"  # what marks a row of a drawing that is a line across all columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table before anyone knows where it will be shown; None shows as a dash."""
+    """A table before anyone knows where it will be shown; None shows as a dash.
+
+    A row that is a text is a line across all columns.
+    """
 
     title: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[Cell, ...] | str, ...]
     caption: str = ""
 
 
@@ -44,14 +48,14 @@ def show(rendered: Rendered, *, file: TextIO | None = None) -> None:
 def print_table(
     title: str,
     columns: Sequence[str],
-    rows: Iterable[Sequence[Cell]],
+    rows: Iterable[Sequence[Cell] | str],
     *,
     caption: str = "",
     file: TextIO | None = None,
 ) -> None:
     """Write one table, drawn if `file` is a terminal that may be coloured, else as plain text."""
     file = file or sys.stdout
-    texts = [[cell_text(cell) for cell in row] for row in rows]
+    texts = [row if isinstance(row, str) else [cell_text(cell) for cell in row] for row in rows]
     if file.isatty() and not os.environ.get("NO_COLOR"):
         _draw(title, columns, texts, caption, file)
     else:
@@ -62,18 +66,19 @@ def print_table(
 def plain_table(
     title: str,
     columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
+    rows: Sequence[Sequence[str] | str],
     *,
     caption: str = "",
     width: int = PLAIN_WIDTH,
 ) -> str:
     """A table as aligned text; numbers to the right, and long texts in several lines."""
-    right = [_is_numeric(row[place] for row in rows) for place in range(len(columns))]
-    widths = _fit(columns, rows, width)
+    cells = _cells_of(rows)
+    right = [_is_numeric(row[place] for row in cells) for place in range(len(columns))]
+    widths = _fit(columns, cells, width)
     lines = [
         line
         for row in [columns, ["-" * width for width in widths], *rows]
-        for line in _row_lines(row, widths, right)
+        for line in ([row] if isinstance(row, str) else _row_lines(row, widths, right))
     ]
     head = [*textwrap.wrap(title, width), ""] if title else []
     foot = ["", *textwrap.wrap(caption, width)] if caption else []
@@ -106,10 +111,21 @@ def render_doctor(report: DoctorReport) -> list[str | Table]:
     return ["\n".join(lines), report.summary]
 
 
+def _cells_of(rows: Sequence[Sequence[str] | str]) -> list[Sequence[str]]:
+    """The rows that have cells, without lines across them."""
+    return [row for row in rows if not isinstance(row, str)]
+
+
 def _draw(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str, file: TextIO
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str] | str],
+    caption: str,
+    file: TextIO,
 ) -> None:
     from rich.console import Console
+    from rich.segment import Segment
+    from rich.style import Style
     from rich.table import Table as Drawing
     from rich.text import Text
 
@@ -118,15 +134,26 @@ def _draw(
         caption=Text(caption) if caption else None,
         title_justify="left",
         caption_justify="left",
+        min_width=max((len(row) + 4 for row in rows if isinstance(row, str)), default=None),
     )
+    cells = _cells_of(rows)
     for place, column in enumerate(columns):
-        numeric = _is_numeric(row[place] for row in rows)
+        numeric = _is_numeric(row[place] for row in cells)
         drawing.add_column(
             Text(column), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric
         )
     for row in rows:
-        drawing.add_row(*(Text(cell) for cell in row))
-    Console(file=file).print(drawing)
+        if isinstance(row, str):  # drawn as an empty row, which the text takes the place of
+            drawing.add_row(style=Style(meta={ACROSS: row}))
+        else:
+            drawing.add_row(*(Text(cell) for cell in row))
+    console = Console(file=file)
+    for line in console.render_lines(drawing, pad=False):
+        across = next((it.style.meta[ACROSS] for it in line if it.style and it.style.meta), None)
+        if across is not None:
+            room = max(Segment.get_line_length(line) - 4, len(across))
+            line = [line[0], Segment(f" {across.ljust(room)} "), line[-1]]
+        console.print(Text.assemble(*((it.text, it.style or "") for it in line)), soft_wrap=True)
 
 
 def _is_numeric(cells: Iterable[str]) -> bool:
@@ -136,7 +163,7 @@ def _is_numeric(cells: Iterable[str]) -> bool:
 
 
 def _number(text: str) -> bool:
-    return text.lstrip("+-").replace(",", "").replace(".", "", 1).rstrip("%").isdecimal()
+    return text.lstrip("+-<").replace(",", "").replace(".", "", 1).rstrip("%").isdecimal()
 
 
 def _fit(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:

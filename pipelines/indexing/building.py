@@ -45,12 +45,6 @@ class Changes:
     removed: int = 0
 
 
-def index_folder(work: Path, ranker: Ranker) -> Path:
-    """Where the index of a cache for a head lies."""
-    head = ranker.name.replace("/", "--")
-    return work / "index" / ranker.corpus.cache.folder.name / head
-
-
 def build_index(
     folder: Path,
     ranker: Ranker,

@@ -28,12 +28,14 @@ class Scored:
         parts: a number for each row.
         sound_alone: what the sound would add at weight 1.
         searched: how many videos compete, these and those that a shortlist left out.
+        exhaustive: whether it left out none.
     """
 
     rows: NDArray[np.int64]
     parts: dict[str, NDArray[np.float64]]
     sound_alone: NDArray[np.float64]
     searched: int
+    exhaustive: bool = True
 
     @property
     def scores(self) -> NDArray[np.float64]:
@@ -45,6 +47,31 @@ class Scored:
         """The sum of all parts but the sound's."""
         parts = [part for name, part in self.parts.items() if name != AUDIO]
         return sum(parts, np.zeros(len(self.rows)))
+
+
+def score_question(
+    ranker: Ranker, question: Question, texts: Texts, shortlist: Shortlist | None = None
+) -> Scored:
+    """Score the videos that a question lets in, or the likely ones of them.
+
+    Args:
+        ranker: the head.
+        question: checked.
+        texts: it, as the head takes it.
+        shortlist: leaves the likely ones of the videos let in, or None where all are to be scored.
+    """
+    allowed = ranker.corpus.allowed(question)
+    likely = None
+    if shortlist is not None and not question.exhaustive:
+        likely = shortlist(texts, question, allowed)
+    return score_rows(
+        ranker,
+        texts,
+        allowed if likely is None else likely,
+        audio_weight=question.audio_weight,
+        searched=len(allowed),
+        exhaustive=likely is None,
+    )
 
 
 def answer_question(
@@ -61,25 +88,15 @@ def answer_question(
         question: checked.
         read: its text.
         calibration: for its weight of the sound.
-        shortlist: leaves the likely ones of the videos let in, or None where all are to be scored.
+        shortlist: as for `score_question`.
     """
     texts = ranker.texts(read.encoded)
-    allowed = ranker.corpus.allowed(question)
-    likely = None
-    if shortlist is not None and not question.exhaustive:
-        likely = shortlist(texts, question, allowed)
-    scored = score_rows(
-        ranker,
-        texts,
-        allowed if likely is None else likely,
-        audio_weight=question.audio_weight,
-        searched=len(allowed),
-    )
+    scored = score_question(ranker, question, texts, shortlist)
     chances = _chances(scored, calibration)
     return Answer(
         question=question,
         head=ranker.name,
-        hits=_best_hits(ranker, texts, scored, question.top, calibration),
+        hits=best_hits(ranker, texts, scored, question.top, calibration),
         searched=scored.searched,
         matches=(
             None
@@ -90,7 +107,7 @@ def answer_question(
         truncated=read.truncated,
         tokens=tuple(map(readable, read.tokens)),
         seconds=0.0,
-        exhaustive=likely is None,
+        exhaustive=scored.exhaustive,
     )
 
 
@@ -101,13 +118,16 @@ def score_rows(
     *,
     audio_weight: float,
     searched: int,
+    exhaustive: bool = True,
 ) -> Scored:
     """Score some videos with a head, and weigh their sound."""
     parts = ranker.parts(texts, rows)
     alone = parts.get(AUDIO, np.zeros(len(rows)))
     if AUDIO in parts:
         parts[AUDIO] = alone * audio_weight
-    return Scored(rows=rows, parts=parts, sound_alone=alone, searched=searched)
+    return Scored(
+        rows=rows, parts=parts, sound_alone=alone, searched=searched, exhaustive=exhaustive
+    )
 
 
 def order_of(
@@ -171,18 +191,20 @@ def hits_of(
                 duration=duration,
                 rank_without_sound=int(without[place]),
                 sound_alone=float(scored.sound_alone[place]),
+                root=ranker.corpus.root,
             )
         )
     return hits
 
 
-def _best_hits(
+def best_hits(
     ranker: Ranker,
     texts: Texts,
     scored: Scored,
     top: int,
     calibration: Calibration | None,
 ) -> tuple[Hit, ...]:
+    """The best of the scored videos."""
     if not len(scored.rows):
         return ()
     places = order_of(ranker.corpus, scored.rows, scored.scores)[:top]

@@ -5,10 +5,19 @@ from datetime import date, datetime
 from pathlib import Path
 
 from vidret.data.errors import MissingError
+from vidret.data.printable import printable
 
 
 class UnknownVideoError(MissingError):
     """An id that no video has."""
+
+
+def unknown_video(opaque_id: str) -> UnknownVideoError:
+    """What to say of an id that no video has."""
+    return UnknownVideoError(
+        f"no video has the id {printable(opaque_id[:40])!r}: take one that a search gave, and "
+        "search again if the videos have changed since"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +66,7 @@ class Hit:
         duration: of the video in seconds.
         rank_without_sound: where it would stand if the sound counted nothing.
         sound_alone: what the sound adds where `audio_weight` is 1; 0 where the head hears none.
+        root: where the dataset's files lie.
     """
 
     rank: int
@@ -77,6 +87,12 @@ class Hit:
     duration: float
     rank_without_sound: int
     sound_alone: float
+    root: Path
+
+    @property
+    def file(self) -> Path:
+        """Where its file is, or was."""
+        return self.root / self.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 
+from vidret.data.cache import FeatureCache
 from vidret.data.errors import ConfigError
 from vidret.extract.clip import EncodedText
 from vidret.extract.embedding import computing
-from vidret.extract.encoders import Encoders
+from vidret.extract.encoders import Encoders, EncoderSpec, load_encoders
 from vidret.pipelines.searching.answers import Question
 from vidret.pipelines.searching.explaining import tokens_of
 from vidret.pipelines.searching.globs import check_globs
@@ -27,12 +28,37 @@ class Read:
     truncated: bool
 
 
+def open_reader(cache: FeatureCache, *, device: str, offline: bool) -> "Reader":
+    """Load the text tower that the captions of a cache were read by.
+
+    Raises:
+        MissingError: its weights are not there.
+    """
+    spec = EncoderSpec(
+        backbone=cache.manifest.settings["backbone"],
+        audio="none",
+        device=device,
+        offline=offline,
+        precision=cache.fingerprint.precision,
+    )
+    return Reader(load_encoders(spec))
+
+
 class Reader:
     """The text tower of a cache; it reads each text of a batch once, one batch at a time."""
 
     def __init__(self, encoders: Encoders) -> None:
         self.encoders = encoders
         self._lock = Lock()
+
+    def read_each(self, asked: Sequence[tuple[str, bool]]) -> list[Read]:
+        """Read texts together, each before or after the last projection as it is wanted."""
+        kinds = {hidden for _, hidden in asked}
+        read = {
+            kind: self.read([text for text, hidden in asked if hidden is kind], hidden=kind)
+            for kind in kinds
+        }
+        return [read[hidden][text] for text, hidden in asked]
 
     def read(self, texts: Sequence[str], *, hidden: bool) -> dict[str, Read]:
         """Encode texts, each cut where it is longer than any model reads.

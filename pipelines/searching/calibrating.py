@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -66,6 +67,27 @@ class Calibration:
         """The chance that each score is that of the video that is meant, among so many."""
         moved = np.log(max(1, self.videos - 1)) - np.log(max(1, searched - 1))
         return _chance(self.slope * scores + self.bias + moved)
+
+
+class Calibrations:
+    """The calibrations of some heads, each learned once; safe to ask from many threads.
+
+    Args:
+        work: the work folder, where pairs are kept.
+    """
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self._pairs: dict[str, Pairs | None] = {}
+        self._lock = Lock()
+
+    def of(self, ranker: Ranker, audio_weight: float) -> Calibration | None:
+        """That of a head for a weight of the sound; None where there is nothing to learn from."""
+        with self._lock:
+            if ranker.digest not in self._pairs:
+                self._pairs[ranker.digest] = pairs_of(ranker, self.work)
+            pairs = self._pairs[ranker.digest]
+        return None if pairs is None else calibration_of(pairs, audio_weight)
 
 
 def calibration_of(pairs: Pairs, audio_weight: float) -> Calibration:

@@ -21,7 +21,7 @@ from vidret.data.printable import printable
 from vidret.data.samples import AudioState
 from vidret.data.storage.projections import Projections
 from vidret.heads.mean import MeanPooling
-from vidret.pipelines.searching.answers import Differences, Question, UnknownVideoError
+from vidret.pipelines.searching.answers import Differences, Question, unknown_video
 from vidret.pipelines.searching.globs import Glob
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class Corpus:
         features: of all videos, without captions.
         root: where the files lie.
         failed: how many could not be read.
+        share: which of how many shares of the cache it is; (0, 1) is all of it.
         keys: a number for each video, made of its id, which an index knows it by.
         versions: a number for each video, made of its file's content.
     """
@@ -50,6 +51,7 @@ class Corpus:
     failed: int
     keys: NDArray[np.int64]
     versions: NDArray[np.int64]
+    share: tuple[int, int] = (0, 1)
     _modified: dict[int, float | None] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -94,10 +96,7 @@ class Corpus:
         """
         row = self._row_of_id.get(opaque_id)
         if row is None:
-            raise UnknownVideoError(
-                f"no video has the id {printable(opaque_id[:40])!r}: take one that a search gave, "
-                "and search again if the videos have changed since"
-            )
+            raise unknown_video(opaque_id)
         return row
 
     def rows_of_keys(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -116,13 +115,7 @@ class Corpus:
         Raises:
             MissingError: it is not there any more.
         """
-        path = self.file(row)
-        if not path.is_file():
-            raise MissingError(
-                f"{printable(path.name)} is not there any more: bring the index up to date with "
-                "`vidret index update`"
-            )
-        return path
+        return existing(self.file(row))
 
     def videos(
         self, rows: NDArray[np.int64] | slice, projections: Projections | None = None
@@ -216,15 +209,29 @@ class Corpus:
         return modified is not None and datetime.fromtimestamp(modified).date() >= since
 
 
-def open_corpus(folder: Path) -> Corpus:
+def open_corpus(folder: Path, share: tuple[int, int] = (0, 1)) -> Corpus:
     """Open the videos of a cache; frames stay on the disk where there are many.
+
+    Args:
+        folder: the cache.
+        share: which of how many shares of it.
 
     Raises:
         MissingError: the folder is no cache, or not complete.
         MismatchError: a newer vidret wrote it.
         DamagedError: a shard is not there, or cannot be read.
     """
+    number, of = share
+    return _corpus(FeatureCache.open(folder).share(number, of), share)
+
+
+def open_without_videos(folder: Path) -> Corpus:
+    """What is known of a cache before any of its videos is looked at."""
     cache = FeatureCache.open(folder)
+    return replace(_corpus(cache.without_videos(), (0, 1)), cache=cache)
+
+
+def _corpus(cache: FeatureCache, share: tuple[int, int]) -> Corpus:
     facts = cache.fingerprint
     videos = sum(entry.items for entry in cache.manifest.shards if entry.kind == "video")
     small = videos * facts.frames * facts.frame_dim * 2 <= IN_MEMORY
@@ -234,12 +241,27 @@ def open_corpus(folder: Path) -> Corpus:
         features=features,
         root=Path(cache.manifest.settings["root"]),
         failed=len(cache.failures()),
+        share=share,
         keys=numbers_of(features.video_ids),
         versions=numbers_of(
             f"{digest} {size}"
             for digest, size in zip(features.content_hashes, features.sizes, strict=True)
         ),
     )
+
+
+def existing(path: Path) -> Path:
+    """The file of a video, if it is there.
+
+    Raises:
+        MissingError: it is not.
+    """
+    if not path.is_file():
+        raise MissingError(
+            f"{printable(path.name)} is not there any more: bring the index up to date with "
+            "`vidret index update`"
+        )
+    return path
 
 
 def numbers_of(names: Iterable[str]) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Lock
 
@@ -47,6 +47,7 @@ class Ranker:
         corpus: what it ranks.
         device: where it computes.
         stand_in: of videos without sound.
+        heard: the sum that it is the mean of, and of how many; None where the head has learned it.
     """
 
     name: str
@@ -58,9 +59,16 @@ class Ranker:
     corpus: Corpus
     device: torch.device
     stand_in: Tensor | None
+    heard: tuple[Tensor, int] | None = None
     _lock: Lock = field(default_factory=Lock)
     _asked: Event = field(default_factory=Event)
     _prepared: list[ReadyVideos] = field(default_factory=list)
+
+    def with_stand_in(self, stand_in: Tensor) -> "Ranker":
+        """The same head where more videos compete than those of the corpus."""
+        return replace(
+            self, stand_in=stand_in.to(self.device), _lock=Lock(), _asked=Event(), _prepared=[]
+        )  # what was prepared holds the old one
 
     @property
     def hidden(self) -> bool:
@@ -170,6 +178,7 @@ def make_ranker(name: str, run_folder: Path | None, corpus: Corpus, device: torc
         projections = trained if its.settings["train_projection"] else None
         head = its.head
     retriever = retriever.to(device).eval()
+    stand_in, heard = _stand_in(retriever, corpus, device)
     return Ranker(
         name=name,
         head=head,
@@ -179,7 +188,8 @@ def make_ranker(name: str, run_folder: Path | None, corpus: Corpus, device: torc
         projections=projections,
         corpus=corpus,
         device=device,
-        stand_in=_stand_in(retriever, corpus, device),
+        stand_in=stand_in,
+        heard=heard,
     )
 
 
@@ -193,17 +203,19 @@ def digest_of(head: str, retriever: Retriever, projections: Projections | None) 
     return told.hexdigest()[:12]
 
 
-def _stand_in(retriever: Retriever, corpus: Corpus, device: torch.device) -> Tensor | None:
+def _stand_in(
+    retriever: Retriever, corpus: Corpus, device: torch.device
+) -> tuple[Tensor | None, tuple[Tensor, int] | None]:
     """What videos without sound get where all of the corpus compete; see `CMFI.stand_in`."""
     head = retriever.audio_head
     if head is None or not len(corpus):
-        return None
+        return None, None
     with scoring(retriever):
         if head.null is not None:
-            return head.stand_in(corpus.sounds(slice(0, 1)).to(device))
+            return head.stand_in(corpus.sounds(slice(0, 1)).to(device)), None
         total, heard = torch.zeros(head.linear.out_features, device=device), 0
         for start in range(0, len(corpus), AT_ONCE):
             videos = corpus.sounds(slice(start, start + AT_ONCE)).to(device)
             own = int(videos.audio_mask.sum())
             total, heard = total + head.stand_in(videos) * own, heard + own
-        return total / max(1, heard)
+        return total / max(1, heard), (total, heard)

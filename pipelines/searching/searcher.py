@@ -2,49 +2,26 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
-import numpy as np
-
 from vidret.data.cache import newest_cache
-from vidret.data.errors import ConfigError, MissingError
-from vidret.data.manifest import MANIFEST
-from vidret.extract.encoders import EncoderSpec, load_encoders, pick_device
-from vidret.heads.scoring import scoring
 from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.display.progress import OnProgress
-from vidret.pipelines.searching.answering import answer_question, hits_of, score_rows
+from vidret.pipelines.searching.answering import answer_question
 from vidret.pipelines.searching.answers import Answer, Explanation, Neighbour, Question, Status
-from vidret.pipelines.searching.asking import Read, Reader, check_question
-from vidret.pipelines.searching.calibrating import Calibration, Pairs, calibration_of, pairs_of
+from vidret.pipelines.searching.asking import check_question, open_reader
+from vidret.pipelines.searching.calibrating import Calibrations
 from vidret.pipelines.searching.choosing import usual_runs
-from vidret.pipelines.searching.corpus import Corpus, open_corpus
-from vidret.pipelines.searching.explaining import by_word, sound_share, token_frame_grid
+from vidret.pipelines.searching.corpus import Corpus
 from vidret.pipelines.searching.folders import cache_of_folder
-from vidret.pipelines.searching.ranker import AUDIO, ZERO_SHOT, Ranker, make_ranker
-from vidret.pipelines.searching.shortlist import (
-    EXHAUSTIVE_BELOW,
-    Shortlister,
-    index_kind,
-    open_shortlister,
-    stamp_of,
-)
+from vidret.pipelines.searching.one_video import explain_video, neighbours_of
+from vidret.pipelines.searching.ranker import ZERO_SHOT, Ranker
+from vidret.pipelines.searching.scene import Part, open_scene, status_of
+from vidret.pipelines.searching.shortlist import EXHAUSTIVE_BELOW
+from vidret.pipelines.searching.truth import RightVideos, Truth, truth_of
 from vidret.pipelines.training.runs import cache_of_run, find_run, read_run
-
-EXHAUSTIVE = "exhaustive"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """What is searched at a time; another one takes its place when the index has changed."""
-
-    corpus: Corpus
-    rankers: dict[str, Ranker]
-    shortlisters: dict[str, Shortlister | None]
-    stamp: tuple[int, ...]
 
 
 class Searcher:
@@ -69,21 +46,18 @@ class Searcher:
         offline: bool = False,
         exhaustive_below: int = EXHAUSTIVE_BELOW,
     ) -> None:
-        self.exhaustive_below = exhaustive_below
         self.work, self.cache, self.runs = work, cache, dict(runs)
-        self._device = pick_device(device)
-        self._pairs: dict[str, Pairs | None] = {}
-        self._lock, self._refreshing = Lock(), Lock()
-        self._scene = self._open()
-        made = self._scene.corpus.cache
-        spec = EncoderSpec(
-            backbone=made.manifest.settings["backbone"],
-            audio="none",
+        self._part = Part(
+            work=work,
+            cache=cache,
+            runs=tuple(runs.items()),
             device=device,
-            offline=offline,
-            precision=made.fingerprint.precision,
+            exhaustive_below=exhaustive_below,
         )
-        self._reader = Reader(load_encoders(spec))
+        self._refreshing, self._right = Lock(), RightVideos()
+        self._scene = open_scene(self._part)
+        self._calibrations = Calibrations(work)
+        self._reader = open_reader(self._scene.corpus.cache, device=device, offline=offline)
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -101,7 +75,7 @@ class Searcher:
         Raises:
             ConfigError: there is none of that name.
         """
-        return _ranker(self._scene, head)
+        return self._scene.ranker(head)
 
     def search(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions; their texts go through the text tower together.
@@ -112,18 +86,22 @@ class Searcher:
         """
         began, scene = time.perf_counter(), self._scene
         asked = [check_question(question) for question in questions]
-        rankers = [_ranker(scene, question.head) for question in asked]
+        rankers = [scene.ranker(question.head) for question in asked]
+        read = self._reader.read_each(
+            [
+                (question.text, ranker.hidden)
+                for ranker, question in zip(rankers, asked, strict=True)
+            ]
+        )
         answers = [
             answer_question(
                 ranker,
                 question,
-                read,
-                self._calibration(ranker, question),
+                text,
+                self._calibrations.of(ranker, question.audio_weight),
                 scene.shortlisters[ranker.name],
             )
-            for ranker, question, read in zip(
-                rankers, asked, self._read(rankers, asked), strict=True
-            )
+            for ranker, question, text in zip(rankers, asked, read, strict=True)
         ]
         seconds = time.perf_counter() - began
         return [replace(answer, seconds=seconds) for answer in answers]
@@ -140,36 +118,33 @@ class Searcher:
             ConfigError: the question makes no sense.
         """
         scene, question = self._scene, check_question(question)
-        ranker, rows = _ranker(scene, question.head), np.array([scene.corpus.row(video)])
-        (read,) = self._read([ranker], [question])
-        texts = ranker.texts(read.encoded)
-        scored = score_rows(
+        ranker, row = scene.ranker(question.head), scene.corpus.row(video)
+        (read,) = self._reader.read_each([(question.text, ranker.hidden)])
+        return explain_video(
             ranker,
-            texts,
-            rows,
-            audio_weight=question.audio_weight,
+            question,
+            read,
+            row,
+            calibration=self._calibrations.of(ranker, question.audio_weight),
             searched=len(scene.corpus),
         )
-        (hit,) = hits_of(
-            ranker, texts, scored, np.zeros(1, np.intp), self._calibration(ranker, question)
-        )
-        videos = scene.corpus.videos(rows, ranker.projections).to(ranker.device)
-        with scoring(ranker.retriever):
-            sharpness = scene.corpus.cache.fingerprint.logit_scale
-            grid = token_frame_grid(ranker.retriever, texts, videos, sharpness)
-        words, grid = by_word(list(read.tokens), grid)
-        return Explanation(
-            question=question,
-            head=ranker.name,
-            hit=replace(hit, rank=0, rank_without_sound=0),
-            words=words,
-            word_shares=tuple(grid.shares.tolist()),
-            grid=tuple(tuple(row) for row in grid.weights.tolist()),
-            of_head=grid.of_head,
-            times=hit.times,
-            parts=hit.parts,
-            sound_share=sound_share(hit.parts, AUDIO),
-        )
+
+    def truth(self, question: Question) -> Truth:
+        """Where a head ranks the videos that a caption of the cache belongs to, however far down.
+
+        Args:
+            question: as for `search`; its text is held against every caption, folded.
+
+        Raises:
+            ConfigError: the question makes no sense.
+            DamagedError: captions or features cannot be read.
+        """
+        scene, question = self._scene, check_question(question)
+        ranker = scene.ranker(question.head)
+        right = self._right.rows(scene.corpus, question.text)
+        (read,) = self._reader.read_each([(question.text, ranker.hidden)])
+        calibration = self._calibrations.of(ranker, question.audio_weight)
+        return truth_of(ranker, question, read, right, calibration)
 
     def neighbours(self, video: str, top: int = 5) -> list[Neighbour]:
         """The videos whose frames look most like those of another one.
@@ -178,24 +153,7 @@ class Searcher:
             UnknownVideoError: no video has this id.
         """
         corpus = self._scene.corpus
-        row = corpus.row(video)
-        similarity = corpus.means @ corpus.means[row].astype(np.float32)
-        order = np.lexsort((corpus.places, -similarity))
-        nearest = order[order != row][: max(0, top)].tolist()
-        features = corpus.features
-        return [
-            Neighbour(
-                rank=rank,
-                id=corpus.opaque_ids[other],
-                name=Path(features.paths[other]).name,
-                path=features.paths[other],
-                video_id=features.video_ids[other],
-                similarity=float(similarity[other]),
-                sound=str(features.audio_state[other]),
-                duration=float(features.durations[other]),
-            )
-            for rank, other in enumerate(nearest, 1)
-        ]
+        return neighbours_of(corpus, corpus.means[corpus.row(video)], top, but=video)
 
     def file_of(self, video: str) -> Path:
         """Where the file of a video is.
@@ -209,26 +167,7 @@ class Searcher:
 
     def status(self) -> Status:
         """What is searched, and how the files differ from it by now."""
-        scene = self._scene
-        corpus = scene.corpus
-        newest = max(scene.stamp) / 1e9
-        return Status(
-            videos=len(corpus),
-            failed=corpus.failed,
-            with_sound=sum(str(state) == "ok" for state in corpus.features.audio_state),
-            cache=corpus.cache.folder,
-            fingerprint=corpus.cache.fingerprint.digest,
-            heads={name: ranker.digest for name, ranker in scene.rankers.items()},
-            index={
-                name: EXHAUSTIVE
-                if scene.shortlisters[name] is None
-                else index_kind(self.work, ranker)
-                for name, ranker in scene.rankers.items()
-            },
-            updated=datetime.fromtimestamp(newest, UTC),
-            changed=corpus.differences(),
-            examples=corpus.examples,
-        )
+        return status_of(self._scene, self.work)
 
     def refresh(self) -> bool:
         """Take up what `vidret index update` has made since; whether there was anything.
@@ -238,62 +177,10 @@ class Searcher:
             MissingError: the cache is being made, or gone.
         """
         with self._refreshing:
-            if self._stamp(self._scene) == self._scene.stamp:
+            if self._part.stamp() == self._scene.stamp:
                 return False
-            self._scene = self._open()
+            self._scene = open_scene(self._part, self._scene)
             return True
-
-    def _open(self) -> Scene:
-        made = self._made()  # before it is read: what changes meanwhile is taken up next time
-        corpus = open_corpus(self.cache)
-        rankers = {
-            name: make_ranker(name, folder, corpus, self._device)
-            for name, folder in self.runs.items()
-        }
-        stamp = (made, *(stamp_of(self.work, ranker) for ranker in rankers.values()))
-        shortlisters = {
-            name: open_shortlister(self.work, ranker, below=self.exhaustive_below)
-            for name, ranker in rankers.items()
-        }
-        return Scene(corpus=corpus, rankers=rankers, shortlisters=shortlisters, stamp=stamp)
-
-    def _stamp(self, scene: Scene) -> tuple[int, ...]:
-        """When what a scene is made of was written last."""
-        made = self._made()
-        return (made, *(stamp_of(self.work, ranker) for ranker in scene.rankers.values()))
-
-    def _made(self) -> int:
-        try:
-            return (self.cache / MANIFEST).stat().st_mtime_ns
-        except OSError as error:
-            raise MissingError(
-                f"{self.cache} is no cache any more ({error.strerror}): extract again"
-            ) from error
-
-    def _read(self, rankers: Sequence[Ranker], asked: Sequence[Question]) -> list[Read]:
-        """The texts of questions as the head of each wants them."""
-        read = {
-            hidden: self._reader.read(
-                [
-                    question.text
-                    for ranker, question in zip(rankers, asked, strict=True)
-                    if ranker.hidden is hidden
-                ],
-                hidden=hidden,
-            )
-            for hidden in {ranker.hidden for ranker in rankers}
-        }
-        return [
-            read[ranker.hidden][question.text]
-            for ranker, question in zip(rankers, asked, strict=True)
-        ]
-
-    def _calibration(self, ranker: Ranker, question: Question) -> Calibration | None:
-        with self._lock:
-            if ranker.digest not in self._pairs:
-                self._pairs[ranker.digest] = pairs_of(ranker, self.work)
-        pairs = self._pairs[ranker.digest]
-        return None if pairs is None else calibration_of(pairs, question.audio_weight)
 
 
 def open_searcher(
@@ -307,7 +194,7 @@ def open_searcher(
     extract: ExtractConfig | None = None,
     on_progress: OnProgress = lambda _: None,
 ) -> Searcher:
-    """Load what answers questions.
+    """Load what answers questions on one cache.
 
     Args:
         work: the work folder.
@@ -324,6 +211,31 @@ def open_searcher(
         MissingError: there is no such run or cache.
         MismatchError: a head was trained on other features.
     """
+    folders, found = what_to_search(
+        work=work,
+        path=path,
+        cache=cache,
+        runs=runs,
+        device=device,
+        offline=offline,
+        extract=extract,
+        on_progress=on_progress,
+    )
+    return Searcher(work=work, cache=found, runs=folders, device=device, offline=offline)
+
+
+def what_to_search(
+    *,
+    work: Path,
+    path: Path | None,
+    cache: Path | None,
+    runs: Sequence[str],
+    device: str,
+    offline: bool,
+    extract: ExtractConfig | None,
+    on_progress: OnProgress,
+) -> tuple[dict[str, Path | None], Path]:
+    """The folders of the runs that rank, and the cache to search; see `open_searcher`."""
     folders = {
         name: None if name == ZERO_SHOT else find_run(work, name)
         for name in runs or usual_runs(work)
@@ -341,11 +253,4 @@ def open_searcher(
         )
     elif cache is None:
         cache = newest_cache(work) if first is None else cache_of_run(work, read_run(first))
-    return Searcher(work=work, cache=cache, runs=folders, device=device, offline=offline)
-
-
-def _ranker(scene: Scene, head: str | None) -> Ranker:
-    name = next(iter(scene.rankers)) if head is None else head
-    if name not in scene.rankers:
-        raise ConfigError(f"no head {name!r} is loaded: choose {' or '.join(scene.rankers)}")
-    return scene.rankers[name]
+    return folders, cache

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from vidret.data.batches import Texts
 from vidret.data.errors import DamagedError, MismatchError, MissingError
-from vidret.data.index.store import FRAMES, INDEX, POOLED, StoredIndex, open_index
+from vidret.data.index.store import FRAMES, POOLED, StoredIndex, open_index
 from vidret.data.index.vectors import NOTHING
-from vidret.pipelines.indexing.building import differences, index_folder, require_fitting
+from vidret.pipelines.indexing.building import differences, require_fitting
+from vidret.pipelines.indexing.places import index_folder
 from vidret.pipelines.indexing.vectors import question_vector
 from vidret.pipelines.searching.answers import Question
 from vidret.pipelines.searching.ranker import Ranker
@@ -111,11 +112,3 @@ def index_kind(work: Path, ranker: Ranker) -> str:
         return f"unusable: {error}"
     kinds = ", ".join(f"{role} {kind}" for role, kind in stored.header.kinds.items())
     return f"{kinds}, {stored.header.videos:,} videos"
-
-
-def stamp_of(work: Path, ranker: Ranker) -> int:
-    """When an index was written last; 0 where there is none."""
-    try:
-        return (index_folder(work, ranker) / INDEX).stat().st_mtime_ns
-    except OSError:
-        return 0

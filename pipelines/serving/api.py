@@ -19,13 +19,16 @@ from vidret.pipelines.searching.answers import Question
 from vidret.pipelines.serving.asking import (
     MOST_CLIP,
     Few,
+    Globs,
     HeadName,
     Pad,
     Second,
+    Since,
     Text,
     Video,
     Weight,
     Width,
+    WithSound,
     as_question,
 )
 from vidret.pipelines.serving.forms import (
@@ -35,11 +38,13 @@ from vidret.pipelines.serving.forms import (
     PreviewForm,
     ProblemForm,
     StatusForm,
+    TruthForm,
     form_of_answer,
     form_of_explanation,
     form_of_neighbour,
     form_of_preview,
     form_of_status,
+    form_of_truth,
 )
 from vidret.pipelines.serving.library import CLIP_SECONDS, Library, gone
 from vidret.pipelines.serving.opening import RefusedError
@@ -60,6 +65,7 @@ SENTENCES = {
     416: "The file has no such bytes.",
     421: "This server is not reached by that name.",
     422: "A value is missing or makes no sense.",
+    429: "Wrong tokens came from this address too often.",
     431: "The headers are too long.",
     500: "A bug of vidret; the server's log says more.",
     503: "The index is being made, or too much is asked at once.",
@@ -68,7 +74,7 @@ SENTENCES = {
 
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     """What else an address may answer, for the schema."""
-    always = (401, 403, 413, 414, 421, 422, 431, 500, 503)
+    always = (401, 403, 413, 414, 421, 422, 429, 431, 500, 503)
     return {
         code: {"model": ProblemForm, "description": SENTENCES[code]}
         for code in sorted({*always, *codes})
@@ -85,7 +91,7 @@ def build_router(library: Library) -> APIRouter:
 
 
 def _add_answers(api: APIRouter, library: Library) -> None:
-    """Search, explain, neighbours, status."""
+    """Search, truth, explain, neighbours, status."""
 
     @api.get("/status", response_model=StatusForm, responses=problems())
     async def status() -> StatusForm:
@@ -96,6 +102,33 @@ def _add_answers(api: APIRouter, library: Library) -> None:
     async def search(question: Question = Depends(as_question)) -> AnswerForm:  # noqa: B008 - FastAPI's form
         """The videos that fit a query best, the best first, each with its moment."""
         return form_of_answer(await library.search(question))
+
+    @api.get("/truth", response_model=TruthForm, responses=problems(409))
+    async def truth(
+        *,
+        q: Text,
+        top: Few = 10,
+        head: HeadName = None,
+        audio_weight: Weight = 1.0,
+        where: Globs = [],  # noqa: B006 - the framework copies it
+        since: Since = None,
+        only_with_sound: WithSound = False,
+    ) -> TruthForm:
+        """Where the videos stand whose caption the query is, however far down."""
+        question = as_question(
+            q=q,
+            top=top,
+            head=head,
+            audio_weight=audio_weight,
+            where=where,
+            since=since,
+            only_with_sound=only_with_sound,
+        )
+
+        def look() -> TruthForm:
+            return form_of_truth(library.opening.searcher().truth(question))
+
+        return await library.run("look", look)
 
     @api.get(
         "/videos/{video}/explain", response_model=ExplanationForm, responses=problems(404, 409, 410)

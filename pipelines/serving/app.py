@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from vidret.data.errors import (
     ConfigError,
@@ -20,6 +21,7 @@ from vidret.data.errors import (
     VidretError,
 )
 from vidret.extract.backends import installed
+from vidret.extract.schedule import SchedulerGoneError
 from vidret.pipelines.searching.answers import UnknownVideoError
 from vidret.pipelines.serving.api import NoPreviewError, build_router
 from vidret.pipelines.serving.forms import without_folders
@@ -43,6 +45,7 @@ CODES: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
     (GoneError, 410),
     (NotReadyError, 503),
     (BusyError, 503),
+    (SchedulerGoneError, 503),
     (RefusedError, 409),
     (MismatchError, 409),
     (DamagedError, 409),
@@ -50,6 +53,7 @@ CODES: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
     (DecodeError, 404),
     (MissingError, 410),
 )
+WAYS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 UNKNOWN = "no video has this id: search again"
 WORDS = {404: "nothing is found at this address", 405: "this address is not asked in that way"}
 
@@ -120,16 +124,27 @@ def _add_problems(app: FastAPI) -> None:
         name = first["loc"][1] if len(first["loc"]) > 1 else first["loc"][0]
         return _problem(422, f"{name}: {first['msg'].lower()}")
 
-    async def of_http(_: Request, error: Exception) -> JSONResponse:
+    async def of_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         words = WORDS.get(error.status_code, "the request makes no sense")
-        return _problem(error.status_code, words, error.headers)
+        allowed = {"allow": _methods_of(request)} if error.status_code == 405 else error.headers
+        return _problem(error.status_code, words, allowed)
 
     app.add_exception_handler(VidretError, of_vidret)
     app.add_exception_handler(NoPreviewError, of_vidret)
     app.add_exception_handler(OSError, of_files)
     app.add_exception_handler(RequestValidationError, of_validation)
     app.add_exception_handler(HTTPException, of_http)
+
+
+def _methods_of(request: Request) -> str:
+    """How an address may be asked; each way is a route of its own."""
+
+    def fits(way: str) -> bool:
+        asked = {**request.scope, "method": way}
+        return any(route.matches(asked)[0] is Match.FULL for route in request.app.routes)
+
+    return ", ".join(way for way in WAYS if fits(way))
 
 
 def _problem(code: int, sentence: str, headers: Any = None) -> JSONResponse:  # noqa: ANN401 - a mapping

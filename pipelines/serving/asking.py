@@ -1,9 +1,11 @@
 """What a request may say: every value has its limits, and its words for the schema."""
 
+import re
 from datetime import date
 from typing import Annotated
 
 from fastapi import Path, Query
+from pydantic import BeforeValidator
 
 from vidret.data.errors import ConfigError
 from vidret.pipelines.searching.answers import Question
@@ -16,8 +18,25 @@ MOST_NAME = 100
 MOST_WEIGHT = 10.0
 MOST_SECOND = 1e6
 MOST_CLIP = 120.0
+NOT_BLANK = r"[^\s\u001c-\u001f\u0085]"  # a sign that Python does not strip
+DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
-Text = Annotated[str, Query(max_length=MOST_TEXT, description="What to look for.")]
+
+def _a_day(text: str | None) -> str | None:
+    """A day as it is written; a mere number would be taken for seconds since 1970."""
+    if text is not None and not DAY.fullmatch(text):
+        raise ValueError("give a day as in 2026-01-31")
+    return text
+
+
+Text = Annotated[
+    str,
+    Query(
+        max_length=MOST_TEXT,
+        description="What to look for.",
+        json_schema_extra={"minLength": 1, "pattern": NOT_BLANK},  # `as_question` says it in words
+    ),
+]
 Top = Annotated[int, Query(ge=1, le=MOST_TOP, description="How many hits to give.")]
 HeadName = Annotated[str | None, Query(max_length=MOST_NAME, description="What ranks.")]
 Weight = Annotated[
@@ -28,7 +47,11 @@ Globs = Annotated[
     list[Annotated[str, Query(max_length=MOST_GLOB)]],
     Query(max_length=MOST_GLOBS, description="Globs on the path, any of which may match."),
 ]
-Since = Annotated[date | None, Query(description="Only files modified on this day or later.")]
+Since = Annotated[
+    date | None,
+    BeforeValidator(_a_day),
+    Query(description="Only files modified on this day or later."),
+]
 WithSound = Annotated[bool, Query(description="Only videos whose sound is known.")]
 Exhaustive = Annotated[bool, Query(description="Score every video, without a shortlist.")]
 Second = Annotated[float, Query(ge=0, le=MOST_SECOND, allow_inf_nan=False)]

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vidret.data.printable import printable
 from vidret.pipelines.searching.answers import Answer, Explanation, Hit, Neighbour, Status
+from vidret.pipelines.searching.truth import Truth
 from vidret.pipelines.serving.opening import Standing
 from vidret.pipelines.serving.previews import Preview
 
@@ -64,6 +65,17 @@ class AnswerForm(Form):
     tokens: list[str] = Field(description="What the model read.")
     seconds: float
     exhaustive: bool
+
+
+class TruthForm(Form):
+    """Where the right videos stand, for a query that is a caption of what is searched."""
+
+    query: str
+    head: str
+    videos: int = Field(description="How many have this caption; 0 where it is none.")
+    left_out: int = Field(description="How many of them the filters keep out.")
+    hits: list[HitForm] = Field(description="The others, each with its rank among `searched`.")
+    searched: int = Field(description="What the filters let in, every one scored.")
 
 
 class ExplanationForm(Form):
@@ -185,6 +197,18 @@ def form_of_answer(answer: Answer) -> AnswerForm:
         tokens=list(answer.tokens),
         seconds=answer.seconds,
         exhaustive=answer.exhaustive,
+    )
+
+
+def form_of_truth(truth: Truth) -> TruthForm:
+    """What is right, for the wire."""
+    return TruthForm(
+        query=truth.question.text,
+        head=truth.head,
+        videos=truth.videos,
+        left_out=truth.left_out,
+        hits=[form_of_hit(hit) for hit in truth.hits],
+        searched=truth.searched,
     )
 
 

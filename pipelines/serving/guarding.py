@@ -3,12 +3,15 @@
 import hashlib
 import hmac
 import logging
+import secrets
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vidret.pipelines.serving.guesses import Guesses
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +21,7 @@ MOST_BODY = 4_096
 MOST_HEADERS = 16_384
 COOKIE = "vidret"
 SIGN_IN = "/sign-in"
+WAIT = "wrong tokens came from this address too often: wait before another one"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 SIGN_IN_STYLE = (
     ":root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:24rem;"
@@ -73,7 +77,8 @@ class Guard:
     def __init__(self, app: ASGIApp, *, token: str | None, hosts: Iterable[str] | None) -> None:
         self._app, self._token = app, token
         self._hosts = None if hosts is None else {host.lower() for host in hosts}
-        self._cookie = "" if token is None else cookie_of(token)
+        self._cookie = secrets.token_urlsafe(32)  # says nothing of the token, nor can be guessed
+        self._guesses = Guesses()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -122,42 +127,57 @@ class Guard:
             return _problem(421, "this server is not reached by that name: use its own address")
         if headers.get("sec-fetch-site") == "cross-site" and not _is_visit(scope, headers):
             return _problem(403, "another site may not ask here")
-        if self._token is None or self._may_enter(headers):
+        if self._token is None or _same(_cookie_in(headers), self._cookie):
             return None
-        return await self._sign_in(scope, receive, headers)
-
-    def _may_enter(self, headers: Headers) -> bool:
-        """Whether a header or the cookie brings the token; compared in constant time."""
-        assert self._token is not None
-        scheme, _, brought = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and _same(brought.strip(), self._token):
-            return True
-        return _same(_cookie_in(headers), self._cookie)
-
-    async def _sign_in(self, scope: Scope, receive: Receive, headers: Headers) -> Response:
         if scope["path"] == SIGN_IN and scope["method"] == "POST":
-            if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-                return _problem(403, "another site may not ask here")
-            brought = await _token_of_form(_limited(receive))
-            assert self._token is not None
-            if _same(brought, self._token):
-                response = RedirectResponse("/", status_code=303)
-                secure = scope.get("scheme") == "https"
-                response.set_cookie(
-                    COOKIE, self._cookie, httponly=True, samesite="strict", secure=secure, path="/"
-                )
-                return response
-            return HTMLResponse(_sign_in_page("That token is not right."), 401)
+            return await self._sign_in(scope, receive, headers)
+        scheme, _, brought = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            if seconds := self._guesses.wait(_address(scope)):
+                return _told_to_wait(_problem(429, WAIT), seconds)
+            if self._is_right(brought.strip(), scope):
+                return None
         if "text/html" in headers.get("accept", ""):
             return HTMLResponse(_sign_in_page(""), 401)
         problem = _problem(401, "a token is needed: send the header Authorization: Bearer TOKEN")
         problem.headers["www-authenticate"] = "Bearer"
         return problem
 
+    def _is_right(self, brought: str, scope: Scope) -> bool:
+        """Whether this is the token; compared in constant time, and wrong ones are counted."""
+        assert self._token is not None
+        right = _same(brought, self._token)
+        if right:
+            self._guesses.note_right(_address(scope))
+        else:
+            self._guesses.note_wrong(_address(scope))
+        return right
 
-def cookie_of(token: str) -> str:
-    """What a browser keeps instead of the token itself."""
-    return hmac.new(token.encode(), b"vidret page", hashlib.sha256).hexdigest()
+    async def _sign_in(self, scope: Scope, receive: Receive, headers: Headers) -> Response:
+        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            return _problem(403, "another site may not ask here")
+        brought = await _token_of_form(_limited(receive))
+        if seconds := self._guesses.wait(_address(scope)):  # also of many that were sent at once
+            page = _sign_in_page(f"That was wrong too often. Try again in {seconds} seconds.")
+            return _told_to_wait(HTMLResponse(page, 429), seconds)
+        if not self._is_right(brought, scope):
+            return HTMLResponse(_sign_in_page("That token is not right."), 401)
+        response = RedirectResponse("/", status_code=303)
+        secure = scope.get("scheme") == "https"
+        response.set_cookie(
+            COOKIE, self._cookie, httponly=True, samesite="strict", secure=secure, path="/"
+        )
+        return response
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+def _told_to_wait(response: Response, seconds: int) -> Response:
+    response.headers["retry-after"] = str(seconds)
+    return response
 
 
 def _same(brought: str, wanted: str) -> bool:

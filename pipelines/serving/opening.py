@@ -10,7 +10,7 @@ from typing import Literal
 from vidret.data.errors import DamagedError, MismatchError, MissingError, VidretError
 from vidret.pipelines.display.progress import OnProgress, Progress
 from vidret.pipelines.searching.answers import Answer, Question, Status
-from vidret.pipelines.searching.searcher import Searcher
+from vidret.pipelines.searching.anywhere import AnySearcher
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ class Opening:
         make: makes the searcher, and tells how far it is.
     """
 
-    def __init__(self, make: Callable[[OnProgress], Searcher]) -> None:
+    def __init__(self, make: Callable[[OnProgress], AnySearcher]) -> None:
         self._make = make
-        self._searcher: Searcher | None = None
+        self._searcher: AnySearcher | None = None
         self._progress = Progress()
         self._refused = ""
         self._looked = 0.0
@@ -72,7 +72,7 @@ class Opening:
             return Standing("building", self._progress)
         return Standing("refused" if self._refused else "ready", self._progress, self._refused)
 
-    def searcher(self) -> Searcher:
+    def searcher(self) -> AnySearcher:
         """The searcher as it is now.
 
         Raises:
@@ -101,7 +101,7 @@ class Opening:
                 self._status_until = time.monotonic() + max(STATUS_SECONDS, 20 * took)
             return self._status
 
-    def _keep_up(self, searcher: Searcher) -> None:
+    def _keep_up(self, searcher: AnySearcher) -> None:
         """Take up what was indexed meanwhile; looked at now and then, by one thread at a time."""
         if time.monotonic() - self._looked < REFRESH_SECONDS or not self._looking.acquire(False):  # noqa: FBT003 - the lock's signature
             return

@@ -3,24 +3,12 @@
 import threading
 
 import pytest
-from making.browsing import look_for, narrow, open_named, shoot, until
+from making.browsing import look_for, narrow, open_named, serious, shoot, until
 from making.served import NAMES, World, serving
 
 from vidret.data.errors import MismatchError
 from vidret.pipelines.display.progress import Progress
 from vidret.pipelines.serving import opening
-
-
-def serious(page):
-    """What axe finds that keeps somebody out."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    return [
-        (one["id"], [node["html"][:160] for node in one["nodes"]][:3])
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -59,8 +47,41 @@ def test_nothing_is_cut_off_at_any_width(open_page, width, height):
     look_for(page, "a red star")
     page.locator(".card .open").first.click()
     page.wait_for_selector(".grid")
+    until(page, "() => document.querySelector('video')?.readyState >= 2")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     shoot(page, f"detail-{width}")
+
+
+def test_no_state_is_too_wide_for_a_phone(open_page):
+    page = open_page(color_scheme="dark", viewport={"width": 360, "height": 740})
+
+    def fits(name):
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
+        shoot(page, f"narrow-{name}")
+
+    fits("welcome")
+    page.click("#options")
+    fits("options")
+    page.click("#options")
+    look_for(page, "a red star")
+    fits("results")
+    page.locator(".results .list-head .quiet-button").first.click()
+    page.wait_for_selector(".plain")
+    fits("tables")
+    page.locator(".results .list-head .quiet-button").first.click()
+    page.locator(".card .open").first.click()
+    page.wait_for_selector(".grid")
+    page.locator(".why").scroll_into_view_if_needed()
+    until(page, "() => [...document.querySelectorAll('.grid img')].every(one => one.complete)")
+    fits("why")
+    page.locator(".why .quiet-button").click()
+    fits("why-tables")
+    page.keyboard.press("Escape")
+    page.keyboard.press("c")
+    page.wait_for_selector(".compared")
+    fits("compare")
+    page.evaluate("document.getElementById('keys').showModal()")
+    fits("keys")
 
 
 def test_who_wants_no_motion_gets_none(open_page):
@@ -133,14 +154,14 @@ def test_while_the_index_is_made_the_page_counts_and_then_opens(open_page, world
     from vidret.pipelines import serve
 
     let_go = threading.Event()
-    usual = serve.open_searcher
+    usual = serve.searching
 
     def slow(**options):
         options["on_progress"](Progress(done=120, failed=2, total=540))
         let_go.wait(20)
         return usual(**options)
 
-    monkeypatch.setattr(serve, "open_searcher", slow)
+    monkeypatch.setattr(serve, "searching", slow)
     with serving(world, heads=("mean",)) as address:
         page = open_page(at=address, wait=".building")
         until(page, "() => document.body.textContent.includes('122 of 540 videos')")
@@ -177,6 +198,8 @@ def test_a_video_that_is_gone_is_kept_as_a_picture(open_page, world):
         narrow(page, place.name)
         page.locator(".card .open").click()
         page.wait_for_selector(".trouble.gone")
+        page.wait_for_selector(".grid")
+        assert page.locator("#save-clip").is_hidden()
         shoot(page, "gone")
     finally:
         aside.rename(place)

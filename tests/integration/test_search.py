@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from making.opened import watching
 from making.processes import run_vidret, succeed
 
 from vidret.data.cache import FeatureCache
@@ -61,11 +62,16 @@ def test_a_folder_is_cached_first_and_then_searched(here, films):
     assert cache.fingerprint.frames == 12
     assert [failure.id for failure in cache.failures()] == ["winter/letter.mp4"]
 
-    again = run_vidret("search", "a red star", films, cwd=here)
+    with watching(films) as opened:
+        again = run_vidret("search", "a red star", films, cwd=here)
     assert again.returncode == 0
     assert "3 clips searched with mgfi+cmfi" in " ".join(again.stdout.split())
     assert "1 could not be read" in " ".join(again.stdout.split())
     assert "videos/s" not in again.stderr
+    assert opened == []
+    with watching(films) as opened:
+        (films / "winter" / "letter.mp4").read_text()
+    assert opened == ["letter.mp4"], "the watch is blind"
 
 
 @pytest.mark.slow

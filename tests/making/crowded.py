@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from making.searchable import (
     AUDIO_DIM,
     FRAMES,
@@ -14,8 +15,9 @@ from making.searchable import (
 )
 
 from vidret.data.manifest import Manifest, SplitCount, write_manifest
-from vidret.data.samples import AudioState, VideoEmbeddings
-from vidret.data.shards import write_video_shard
+from vidret.data.samples import AudioState, Caption, VideoEmbeddings
+from vidret.data.shards import write_caption_shard, write_video_shard
+from vidret.extract.task import encode_captions
 from vidret.pipelines.searching.searcher import Searcher
 
 CROWD = 320
@@ -27,16 +29,45 @@ def numbered(count: int = CROWD) -> dict[int, int]:
     return dict.fromkeys(range(count), 0)
 
 
-def write_crowded_cache(folder: Path, versions: Mapping[int, int] | None = None) -> Path:
+def write_crowded_cache(
+    folder: Path,
+    versions: Mapping[int, int] | None = None,
+    *,
+    per_shard: int = 1024,
+    captions: Mapping[int, str] | None = None,
+) -> Path:
     """Video `N` in version V always is the same, whatever else the cache holds.
 
     Every other one lies in `even/`, every eighth one is silent, and four show a sentence.
+
+    Args:
+        folder: of the cache.
+        versions: of each video.
+        per_shard: videos.
+        captions: of some videos; without any there is no shard of them.
     """
     versions = numbered() if versions is None else versions
     folder.mkdir(parents=True, exist_ok=True)
     fingerprint = searchable_fingerprint(dataset="crowd")
     videos = [_video(number, version) for number, version in sorted(versions.items())]
-    entry = write_video_shard(folder / "videos-00000.h5", videos, [], fingerprint.features_digest)
+    entries = [
+        write_video_shard(
+            folder / f"videos-{number:05d}.h5",
+            videos[start : start + per_shard],
+            [],
+            fingerprint.features_digest,
+        )
+        for number, start in enumerate(range(0, len(videos), per_shard))
+    ]
+    if captions:
+        said = [
+            Caption(id=f"v{number:04d}#0", video_id=f"v{number:04d}", text=text, kind="event")
+            for number, text in captions.items()
+        ]
+        with torch.inference_mode():
+            texts = encode_captions(said, tiny_encoders())
+        path = folder / "captions-00000.h5"
+        entries.append(write_caption_shard(path, texts, fingerprint.features_digest))
     write_manifest(
         folder,
         Manifest(
@@ -50,8 +81,8 @@ def write_crowded_cache(folder: Path, versions: Mapping[int, int] | None = None)
                 "decoder": "av",
                 "shard_size": 1024,
             },
-            splits={"all": SplitCount(videos=len(videos), captions=0)},
-            shards=(entry,),
+            splits={"all": SplitCount(videos=len(videos), captions=len(captions or ()))},
+            shards=tuple(entries),
             complete=True,
         ),
     )

@@ -36,6 +36,7 @@ NAMES = (
     "\u05d0\u202egnp.mp4",
 )
 SENTENCE = "a red star"  # what the first video shows in its second frame
+LOST = "a film that nobody finds"  # the caption of the last of many videos, which does not show it
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,9 @@ def _write_cache(folder: Path, root: Path, sentences: tuple[str, ...], videos: i
         Caption(id=f"v{number}#0", video_id=f"v{number}", text=text, kind="event")
         for number, text in enumerate(sentences)
     ]
+    if videos > len(sentences):
+        last = f"v{videos - 1}"
+        captions.append(Caption(id=f"{last}#0", video_id=last, text=LOST, kind="event"))
     with torch.inference_mode():
         texts = encode_captions(captions, tiny_encoders())
     rng = np.random.default_rng(0)
@@ -109,7 +113,7 @@ def _write_cache(folder: Path, root: Path, sentences: tuple[str, ...], videos: i
     for number in range(videos):
         frames = rng.normal(size=(FRAMES, len(texts[0].sentence))).astype(np.float32)
         frames *= length / np.linalg.norm(frames, axis=1, keepdims=True)
-        if number < len(texts):
+        if number < len(sentences):
             frames[number % FRAMES] = texts[number].sentence
         sounds = number % 5 != 4
         shown.append(
@@ -135,7 +139,10 @@ def _write_cache(folder: Path, root: Path, sentences: tuple[str, ...], videos: i
     counts = {
         split: SplitCount(
             videos=sum(one.split == split for one in shown),
-            captions=sum(one.split == split for one in shown[: len(texts)]),
+            captions=sum(
+                one.split == split and any(text.video_id == one.id for text in captions)
+                for one in shown
+            ),
         )
         for split in ("train", "val", "test")
     }

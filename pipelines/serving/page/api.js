@@ -37,6 +37,7 @@ const at = (video, what) => `/api/videos/${encodeURIComponent(video)}/${what}`;
 
 export const status = () => ask("/api/status");
 export const search = (question, signal) => ask("/api/search", question, { signal });
+export const truth = ({ top, ...question }, signal) => ask("/api/truth", question, { signal });
 export const explain = (video, question, signal) => ask(at(video, "explain"), question, { signal });
 export const neighbours = (video, signal) => ask(at(video, "neighbours"), { top: 6 }, { signal });
 export const preview = (video, signal) => ask(at(video, "preview"), {}, { signal });

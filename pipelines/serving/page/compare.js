@@ -2,9 +2,10 @@
 
 import { h, s } from "./dom.js";
 import { picture } from "./results.js";
-import { span, sure } from "./words.js";
+import { count, span, sure } from "./words.js";
 
 const SHOWN = 20; // of each head: 40 cards
+const FAR = 5; // right videos of each head that stand further down
 const TOP = 10; // what agreement is counted over
 const seen = new Map(); // overlap by query and pair of heads, for as long as the page is open
 
@@ -20,32 +21,79 @@ function median(values) {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-export function drawCompare(place, left, right, acts) {
+export function drawCompare(place, left, right, truth, acts) {
   const agreed = overlap(left.hits, right.hits);
   const pair = `${left.head}\0${right.head}`;
   seen.set(`${pair}\0${left.query}`, agreed);
   const own = [...seen].filter(([key]) => key.startsWith(`${pair}\0`)).map(([, value]) => value);
   const lines = s("svg", { class: "threads", "aria-hidden": "true", preserveAspectRatio: "none" });
-  const columns = [column(left, right, acts, "first"), column(right, left, acts, "second")];
+  const rows = [left, right].map((one, at) => rowsOf(one, truth?.[at]));
+  const columns = [left, right].map((one, at) => column(one, [right, left][at], truth?.[1 - at], rows[at], acts, ["first", "second"][at]));
   place.replaceChildren(
     h("div", { class: "list-head" }, h("h2", {}, "Two heads"),
       h("p", { class: "agree" }, h("b", {}, `overlap@${TOP} ${agreed.toFixed(2)}`),
         own.length > 1 && ` · median ${median(own).toFixed(2)} over ${own.length} queries`)),
+    ...(truth ? [h("div", { class: "truth" }, h("p", {}, tellTruth(truth)), captions(truth, acts))] : []),
     h("div", { class: "compared" }, columns[0], lines, columns[1]));
-  thread(lines, left, right);
+  thread(lines, ...rows);
 }
 
-function column(one, other, acts, side) {
-  const ranks = new Map(other.hits.map((hit, at) => [hit.id, at + 1]));
+// The best of a head and, where they are not among them, the videos that are known to be right.
+function rowsOf(one, truth) {
+  const right = new Set(truth?.hits.map((hit) => hit.id));
+  const best = one.hits.slice(0, SHOWN).map((hit, at) => ({ hit, rank: at + 1, right: right.has(hit.id), far: false }));
+  const shown = new Set(best.map(({ hit }) => hit.id));
+  const far = (truth?.hits ?? []).filter((hit) => !shown.has(hit.id)).slice(0, FAR);
+  return [...best, ...far.map((hit) => ({ hit, rank: hit.rank, right: true, far: true }))];
+}
+
+function column(one, other, truth, rows, acts, side) {
+  const known = [...(truth?.hits ?? []).map((hit) => [hit.id, hit.rank]), ...other.hits.map((hit, at) => [hit.id, at + 1])];
+  const ranks = new Map(known);
   return h("div", { class: `column ${side}` }, h("h3", {}, one.head),
-    h("ol", { class: "rows", "aria-label": `Best by ${one.head}` }, one.hits.slice(0, SHOWN).map((hit, at) =>
-      h("li", { class: "row card", "data-video": hit.id },
-        h("span", { class: "rank" }, at + 1),
+    h("ol", { class: "rows", "aria-label": `Best by ${one.head}` }, rows.map(({ hit, rank, right, far }) =>
+      h("li", { class: `row card${right ? " right" : ""}${far ? " far" : ""}`, value: rank, "data-video": hit.id },
+        h("span", { class: "rank" }, rank.toLocaleString("en")),
         picture(hit, hit.peak, 96),
         h("div", { class: "facts" },
           h("button", { class: "open", type: "button", tabindex: -1, "data-video": hit.id, onclick: () => acts.open(hit) }, h("bdi", {}, hit.name)),
           h("span", { class: "quiet small" }, `${span(hit)} · ${sure(hit)}`)),
-        change(at + 1, ranks.get(hit.id), other)))));
+        h("div", { class: "marks" }, change(rank, ranks.get(hit.id), other),
+          right && h("span", { class: "badge known" }, h("span", { "aria-hidden": "true" }, "✓"), h("span", { class: "word" }, " right")))))));
+}
+
+// What is known to be right, in a sentence or a few.
+export function tellTruth([left, right]) {
+  if (left.videos === 0) {
+    return "No ground truth: this sentence is no caption of what is searched, so no video is known to be the right one.";
+  }
+  const there = new Map(right.hits.map((hit) => [hit.id, hit.rank]));
+  const told = left.hits.slice(0, FAR).map((hit) => {
+    const other = there.has(hit.id) ? `, number ${there.get(hit.id).toLocaleString("en")} by ${right.head}` : "";
+    return `${hit.name} is number ${hit.rank.toLocaleString("en")} by ${left.head}${other}.`;
+  });
+  const more = left.videos - left.left_out - told.length;
+  return [
+    `${left.videos === 1 ? "One video has" : `${left.videos.toLocaleString("en")} videos have`} this caption${told.length ? ":" : "."}`,
+    ...told,
+    more > 0 && `${count(more, "other stands", "others stand")} further down.`,
+    left.left_out > 0 && `The filters leave ${leftOut(left)} out.`,
+    told.length > 0 && `Ranks are among ${count(left.searched, "video")}, every one scored.`,
+  ].filter(Boolean).join(" ");
+}
+
+function leftOut({ left_out: number, videos }) {
+  if (number < videos) return `${number.toLocaleString("en")} of them`;
+  return videos === 1 ? "it" : "them all";
+}
+
+// Captions to choose from, where what was asked is none.
+function captions([left], acts) {
+  const known = acts.examples();
+  if (left.videos > 0 || !known.length) return null;
+  return [h("p", { class: "quiet small", id: "captions" }, "Captions to try:"),
+    h("ul", { class: "chips", "aria-labelledby": "captions" }, known.map((text) =>
+      h("li", {}, h("button", { type: "button", class: "chip", onclick: () => acts.ask(text) }, h("bdi", {}, text)))))];
 }
 
 function change(here, there, other) {
@@ -61,15 +109,14 @@ function change(here, there, other) {
 
 // A line from each video on the left to the same one on the right.
 function thread(lines, left, right) {
-  const places = new Map(right.hits.slice(0, SHOWN).map((hit, at) => [hit.id, at]));
-  const rows = Math.max(Math.min(left.hits.length, SHOWN), Math.min(right.hits.length, SHOWN), 1);
+  const places = new Map(right.map(({ hit }, at) => [hit.id, at]));
+  const rows = Math.max(left.length, right.length, 1);
   lines.setAttribute("viewBox", `0 0 100 ${rows * 10}`);
-  lines.classList.add(`rows-${rows}`);
-  left.hits.slice(0, SHOWN).forEach((hit, at) => {
+  left.forEach(({ hit, right: known }, at) => {
     const to = places.get(hit.id);
     if (to === undefined) return;
     const [from, end] = [at * 10 + 5, to * 10 + 5];
-    const line = s("path", { d: `M0 ${from}C50 ${from} 50 ${end} 100 ${end}`, class: from === end ? "thread level" : "thread" });
+    const line = s("path", { d: `M0 ${from}C50 ${from} 50 ${end} 100 ${end}`, class: `thread${from === end ? " level" : ""}${known ? " known" : ""}` });
     line.dataset.video = hit.id;
     lines.append(line);
   });

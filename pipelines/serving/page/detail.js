@@ -27,6 +27,7 @@ export async function open(place, hit, question, acts, { play = false } = {}) {
   const why = h("div", { class: "why" }, h("p", { class: "quiet" }, "Reading why …"));
   const near = h("div", { class: "near" });
   place.hidden = false;
+  place.classList.remove("without-file");
   place.replaceChildren(headOf(hit, acts), player, why, near);
   showPlayer(player, mine, play);
   const failed = (target) => (error) => {
@@ -79,6 +80,7 @@ async function showPlayer(place, mine, play) {
     }
   } catch (error) {
     if (error.name === "AbortError" || stop.signal.aborted) return;
+    place.closest(".detail").classList.toggle("without-file", error.status === 410);
     place.replaceChildren(h("div", { class: `trouble${error.status === 410 ? " gone" : ""}`, role: "alert" }, error.message));
   }
 }
@@ -186,7 +188,7 @@ function pictures(found, mine) {
   const named = parts(found.parts);
   return [
     h("div", { class: "why-parts" },
-      partsBar(found.parts, scale, { height: 14 }),
+      partsBar(found.parts, scale),
       h("p", { class: "small" }, named.map(({ label, value }) => h("span", { class: "pair" }, h("b", {}, label), ` ${value.toFixed(3)}`)),
         h("span", { class: "pair" }, h("b", {}, "score"), ` ${found.hit.score.toFixed(3)}`)),
       h("p", { class: "small audio-share" }, h("span", {}, "Share of the sound "), shareBar(found.sound_share), ` ${percent(found.sound_share)}`)),
@@ -223,6 +225,7 @@ function grid(found, mine) {
         sentence.map((height, frame) => cell("sentence", { value: hit.strip[frame] / total, height }, frame, 0)),
         h("td", {})),
       rows));
+  table.style.setProperty("--frames", times.length);
   table.addEventListener("keydown", walk);
   return h("div", { class: "scroll" }, table);
 }
@@ -259,8 +262,8 @@ function tables(found) {
         h("tr", {}, h("th", { scope: "row" }, "score"), number(found.hit.score, 4)),
         h("tr", {}, h("th", { scope: "row" }, "share of the sound"), h("td", { class: "number" }, percent(found.sound_share))))),
     h("table", { class: "plain" }, h("caption", {}, "What each frame counts, for the sentence and for each word"),
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Frame at"), h("th", { scope: "col" }, "sentence"),
-        found.words.map((word) => h("th", { scope: "col" }, h("bdi", {}, word))))),
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Frame at"), h("th", { scope: "col", class: "number" }, "sentence"),
+        found.words.map((word) => h("th", { scope: "col", class: "number" }, h("bdi", {}, word))))),
       h("tbody", {}, found.times.map((second, frame) => h("tr", {}, h("th", { scope: "row" }, time(second, fine)),
         number(found.hit.strip[frame]), found.grid.map((row) => number(row[frame])))),
       h("tr", {}, h("th", { scope: "row" }, "word weighs"), h("td", {}), found.word_shares.map((share) => h("td", { class: "number" }, percent(share)))))))];

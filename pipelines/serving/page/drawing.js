@@ -19,8 +19,9 @@ export function scaleOf(hits) {
 
 export const fillOf = (label) => `part-${FILLS[label] ?? "other"}`;
 
-export function partsBar(values, scale, { height = 12 } = {}) {
-  const width = 240, unit = width / (scale.above + scale.below);
+// Lengths are shares of the width, so that patterns look the same however wide the bar is.
+export function partsBar(values, scale) {
+  const unit = 100 / (scale.above + scale.below);
   const zero = scale.below * unit;
   let right = zero, left = zero;
   const named = parts(values);
@@ -29,16 +30,16 @@ export function partsBar(values, scale, { height = 12 } = {}) {
     const x = value >= 0 ? right : left - length;
     if (value >= 0) right += length; else left -= length;
     const bar = s("rect", {
-      class: `part ${fillOf(label)}${value < 0 ? " negative" : ""}`, x, y: 1, width: Math.max(length, 0.01), height: height - 2,
+      class: `part ${fillOf(label)}${value < 0 ? " negative" : ""}`, x: `${x}%`, y: 1, width: `${Math.max(length, 0.01)}%`, height: "84%",
     });
     bar.dataset.part = label;
     bar.dataset.value = value;
     return bar;
   });
-  const axis = scale.below > 0 && s("line", { class: "zero", x1: zero, x2: zero, y1: 0, y2: height });
+  const axis = scale.below > 0 && s("line", { class: "zero", x1: `${zero}%`, x2: `${zero}%`, y1: 0, y2: "100%" });
   const words = named.map(({ label, value }) => `${label} ${value.toFixed(3)}`).join(", ");
   return s("svg", {
-    class: "parts-bar", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": `Parts of the score: ${words}`,
+    class: "parts-bar", role: "img", "aria-label": `Parts of the score: ${words}`,
   }, bars, axis);
 }
 

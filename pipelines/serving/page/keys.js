@@ -15,7 +15,7 @@ export function listen(acts) {
     "?": () => find("keys").showModal(),
     j: () => acts.move(1), k: () => acts.move(-1),
     ArrowDown: () => acts.move(1), ArrowUp: () => acts.move(-1),
-    o: acts.openFocused, c: acts.compare, e: acts.clip,
+    o: acts.openFocused, c: acts.compare, g: acts.truth, e: acts.clip,
     " ": acts.toggle, ",": () => acts.step(-1), ".": () => acts.step(1),
   };
   document.addEventListener("keydown", (event) => {

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import * as detail from "./detail.js";
-import { drawCompare } from "./compare.js";
+import { drawCompare, tellTruth } from "./compare.js";
 import { find, h, say, seldom } from "./dom.js";
 import { listen } from "./keys.js";
 import { asked, remember, walkBack } from "./past.js";
@@ -14,12 +14,14 @@ import { count } from "./words.js";
 const TOP = 500;
 const BUILDING_POLL = 700, CALM_POLL = 15_000;
 
-const state = { status: null, answer: null, hits: [], other: null, selected: null, stop: null, weight: 1 };
+const state = { status: null, answer: null, hits: [], other: null, truth: null, selected: null, stop: null, weight: 1 };
 const results = find("results"), pane = find("detail"), box = find("query"), slider = find("sound");
 
 const acts = {
   open, save, link, visit,
   close: closeDetail,
+  ask: (text) => { box.value = text; search(); },
+  examples: () => state.status?.examples ?? [],
   selected: () => state.selected,
 };
 
@@ -46,21 +48,26 @@ async function search({ keep = false } = {}) {
   }
   results.setAttribute("aria-busy", "true");
   try {
-    const other = find("compare").checked ? api.search(question(find("other-head").value), stop.signal) : null;
-    const [answer, second] = await Promise.all([api.search(question(), stop.signal), other]);
+    const asked = find("compare").checked ? [question(), question(find("other-head").value)] : [question()];
+    const [[answer, second = null], truth] = await Promise.all([
+      Promise.all(asked.map((one) => api.search(one, stop.signal))),
+      showsTruth() ? Promise.all(asked.map((one) => api.truth(one, stop.signal))) : null,
+    ]);
     state.answer = answer;
     state.other = second;
+    state.truth = truth;
     state.hits = answer.hits;
     state.weight = answer.audio_weight;
     banner("");
     remember(answer.query);
     writeAddress();
     draw();
-    say(summary(answer, answer.hits));
+    say([summary(answer, answer.hits), truth && tellTruth(truth)].filter(Boolean).join(" "));
     showRead(answer);
   } catch (error) {
     if (error.name === "AbortError") return;
-    results.replaceChildren(h("div", { class: "nothing" }, h("p", { class: "lead" }, error.message)));
+    const above = error.status === 409; // the banner says why
+    results.replaceChildren(h("div", { class: "nothing" }, h("p", { class: "lead" }, above ? "Nothing can be searched now." : error.message)));
     say(error.message);
     if (error.status === 409 || error.status === 0 || error.status === 503) watch();
   } finally {
@@ -72,18 +79,18 @@ async function search({ keep = false } = {}) {
 
 function draw() {
   document.body.classList.toggle("comparing", Boolean(state.other));
-  if (state.other) drawCompare(results, state.answer, state.other, acts);
+  if (state.other) drawCompare(results, state.answer, state.other, state.truth, acts);
   else drawList(results, state.answer, state.hits, acts);
   mark(results, state.selected);
 }
 
 function showWelcome() {
-  state.answer = state.other = null;
+  state.answer = state.other = state.truth = null;
   state.hits = [];
   document.body.classList.remove("comparing");
   closeDetail({ quiet: true });
   if (state.status?.state === "building") drawBuilding(results, state.status);
-  else drawWelcome(results, state.status, asked(), (text) => { box.value = text; search(); });
+  else drawWelcome(results, state.status, asked(), acts.ask);
   find("read").textContent = "";
   writeAddress();
 }
@@ -187,6 +194,7 @@ function address(video) {
   for (const [name, value] of [["where", wanted.where], ["since", wanted.since]]) if (value) kept.set(name, value);
   if (wanted.only_with_sound) kept.set("heard", "1");
   if (find("compare").checked) kept.set("compare", find("other-head").value);
+  if (showsTruth()) kept.set("truth", "1");
   if (video) kept.set("video", video);
   return kept.size ? `#${kept}` : location.pathname;
 }
@@ -212,7 +220,8 @@ async function readAddress() {
   if (heads.includes(kept.get("compare"))) {
     find("compare").checked = true;
     find("other-head").value = kept.get("compare");
-    find("other-head").hidden = false;
+    find("truth").checked = kept.has("truth");
+    showChoices();
   }
   if (!box.value) return showWelcome();
   const video = kept.get("video");
@@ -284,6 +293,18 @@ function compareTwo() {
   find("compare").dispatchEvent(new Event("change"));
 }
 
+const showsTruth = () => find("compare").checked && find("truth").checked;
+
+function showChoices() {
+  find("other-head").hidden = find("truth-choice").hidden = !find("compare").checked;
+}
+
+function toggleTruth() {
+  if (!find("compare").checked) return;
+  find("truth").checked = !find("truth").checked;
+  find("truth").dispatchEvent(new Event("change"));
+}
+
 // -- wiring
 
 find("search").addEventListener("submit", (event) => {
@@ -293,11 +314,11 @@ find("search").addEventListener("submit", (event) => {
 slider.addEventListener("input", () => { showWeight(); reweigh(Number(slider.value)); });
 slider.addEventListener("change", settle);
 slider.addEventListener("dblclick", () => { slider.value = 1; showWeight(); settle(); });
-for (const id of ["where", "since", "only-sound", "head", "other-head"]) {
+for (const id of ["where", "since", "only-sound", "head", "other-head", "truth"]) {
   find(id).addEventListener("change", () => { if (state.answer) search({ keep: true }); });
 }
 find("compare").addEventListener("change", () => {
-  find("other-head").hidden = !find("compare").checked;
+  showChoices();
   if (state.answer) search({ keep: true });
 });
 find("help").addEventListener("click", () => find("keys").showModal());
@@ -312,6 +333,7 @@ listen({
   move: (step) => move(results, step),
   openFocused: () => document.activeElement.closest(".open")?.click(),
   compare: compareTwo,
+  truth: toggleTruth,
   clip: () => {
     const chosen = document.activeElement.closest?.(".card")?.querySelector("a[download]") ?? find("save-clip");
     chosen?.click();

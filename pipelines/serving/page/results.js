@@ -142,8 +142,8 @@ export function picture(hit, second, width) {
 function tableOf(hits, acts) {
   const labels = [...new Set(hits.flatMap((hit) => parts(hit.parts).map((part) => part.label)))];
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Results as a table" }, h("table", { class: "plain" },
-    h("thead", {}, h("tr", {}, ["Rank", "Video", "Moment", "Sure", "Score", ...labels, "Sound"].map((name, at) =>
-      h("th", { scope: "col" }, name === "Sound" && at > 4 ? "Track" : name)))),
+    h("thead", {}, h("tr", {}, ["Rank", "Video", "Moment", "Sure", "Score", ...labels, "Track"].map((name) =>
+      h("th", { scope: "col", class: ["Video", "Moment", "Track"].includes(name) ? null : "number" }, name)))),
     h("tbody", {}, hits.map((hit) => h("tr", {},
       h("td", { class: "number" }, hit.rank),
       h("th", { scope: "row" }, h("button", { class: "open link", type: "button", tabindex: -1, "data-video": hit.id, onclick: () => acts.open(hit) }, h("bdi", {}, hit.name))),

@@ -1,6 +1,7 @@
 import json
 import shutil
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,6 +12,7 @@ from urllib.request import Request, urlopen
 import pytest
 from click.testing import CliRunner
 from making.clips import draw_clip
+from making.crowded import write_crowded_cache
 from making.served import World, make_world, serving
 
 from vidret.data.errors import MismatchError, MissingError
@@ -149,6 +151,40 @@ def test_what_changes_in_the_cache_is_searched_without_a_new_start(tmp_path, mon
             (made / f"{file.name}.part").rename(made / file.name)
         found = get_json(f"{address}/api/search?q=a+red+star")
     assert found["searched"] == 12
+
+
+def test_who_asks_while_the_cache_changes_gets_the_old_answer_or_the_new_one(tmp_path, monkeypatch):
+    """With `index update` as a process of its own this is in tests/integration, and slow."""
+    monkeypatch.setattr(opening, "REFRESH_SECONDS", 0.05)
+    cache, found, stop = tmp_path / "work" / "cache" / "crowd", [], threading.Event()
+    write_crowded_cache(cache, dict.fromkeys(range(12), 0))
+
+    def names(address):
+        hits = get_json(f"{address}/api/search?q=a+red+star&top=50")["hits"]
+        return frozenset(hit["name"] for hit in hits)
+
+    def ask_on(address):
+        while not stop.is_set():
+            found.append(names(address))
+
+    served = World(work=tmp_path / "work", root=tmp_path, sentences=())
+    with serving(served, heads=("mean",)) as address, ThreadPoolExecutor(3) as clients:
+        wait_until_ready(address)
+        first = names(address)
+        asking = [clients.submit(ask_on, address) for _ in range(3)]
+        try:
+            write_crowded_cache(cache, dict.fromkeys(range(3, 20), 0))
+            ends = time.monotonic() + 20
+            while "v0019.mp4" not in names(address) and time.monotonic() < ends:
+                time.sleep(0.02)
+        finally:
+            stop.set()
+        for one in asking:
+            one.result(20)
+        last = names(address)
+    assert first == {f"v{number:04}.mp4" for number in range(12)}
+    assert last == {f"v{number:04}.mp4" for number in range(3, 20)}
+    assert set(found) == {first, last}
 
 
 @pytest.mark.slow

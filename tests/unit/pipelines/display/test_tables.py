@@ -70,6 +70,23 @@ def test_a_wide_table_keeps_to_eighty_columns_and_loses_no_word():
     assert "12.5" in text.split()
 
 
+def test_a_row_that_is_a_text_goes_across_all_columns(monkeypatch):
+    rows = [("a", "1.0", "2"), "--- all that follows is worse ---", ("b", "10.0", "3")]
+    assert plain_table("", COLUMNS, rows).splitlines() == [
+        "head   R@1  MdR",
+        "----  ----  ---",
+        "a      1.0    2",
+        "--- all that follows is worse ---",
+        "b     10.0    3",
+    ]
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "dumb")
+    terminal = Terminal()
+    print_table("", COLUMNS, rows, file=terminal)
+    across = next(line for line in terminal.getvalue().splitlines() if "worse" in line)
+    assert across == "│ --- all that follows is worse --- │"
+
+
 def test_long_titles_and_captions_are_wrapped():
     text = plain_table("title " * 30, ["a"], [["1"]], caption="caption " * 30)
     assert max(map(len, text.splitlines())) <= 80

@@ -11,9 +11,9 @@ from vidret.pipelines.config.fitting import TrainConfig
 from vidret.pipelines.indexing.building import (
     Changes,
     build_index,
-    index_folder,
     update_index,
 )
+from vidret.pipelines.indexing.places import index_folder
 from vidret.pipelines.indexing.vectors import pooled_vectors, question_vector
 from vidret.pipelines.searching.corpus import open_corpus
 from vidret.pipelines.searching.ranker import make_ranker

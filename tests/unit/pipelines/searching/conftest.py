@@ -1,7 +1,8 @@
 import pytest
 from making.crowded import open_crowd, write_crowded_cache
 
-from vidret.pipelines.indexing.building import build_index, index_folder
+from vidret.pipelines.indexing.building import build_index
+from vidret.pipelines.indexing.places import index_folder
 
 
 @pytest.fixture(scope="session")

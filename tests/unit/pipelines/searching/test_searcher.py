@@ -13,7 +13,8 @@ from making.searchable import SENTENCES, write_searchable_cache
 from vidret.data.errors import ConfigError, MismatchError, MissingError
 from vidret.data.index.store import INDEX
 from vidret.pipelines.config.fitting import TrainConfig
-from vidret.pipelines.indexing.building import build_index, index_folder, update_index
+from vidret.pipelines.indexing.building import build_index, update_index
+from vidret.pipelines.indexing.places import index_folder
 from vidret.pipelines.searching.answers import Question, UnknownVideoError
 from vidret.pipelines.searching.searcher import Searcher, open_searcher
 from vidret.pipelines.train_heads import run_train

@@ -16,12 +16,14 @@ class Asking:
     def __init__(self, app, library=None):
         self.app, self.library = app, library
 
-    def __call__(self, path, method="GET", **options):
-        return self.all([(path, options)], method)[0]
+    def __call__(self, path, method="GET", *, client="127.0.0.1", **options):
+        return self.all([(path, options)], method, client=client)[0]
 
-    def all(self, requests, method="GET"):
+    def all(self, requests, method="GET", *, client="127.0.0.1"):
+        address = (client, 40_000)
+
         async def ask():
-            transport = httpx2.ASGITransport(app=self.app)
+            transport = httpx2.ASGITransport(app=self.app, client=address)
             base = "http://127.0.0.1:8765"
             async with httpx2.AsyncClient(transport=transport, base_url=base) as client:
                 asked = [client.request(method, path, **options) for path, options in requests]

@@ -22,14 +22,16 @@ def test_hits_come_in_the_order_of_the_searcher(ask, searcher):
     assert [hit["rank"] for hit in hits] == list(range(1, 21))
 
 
-def test_hits_come_in_the_order_of_the_command(ask, world):
-    told = CliRunner().invoke(
-        cli, ["search", "a green ring", "--work", str(world.work), "--top", "20", "--json"]
-    )
+@pytest.mark.parametrize("weight", [0, 0.5, 1])
+@pytest.mark.parametrize("where", ["**", "**/1?.mp4"])
+def test_hits_come_in_the_order_of_the_command_with_its_scores(ask, world, weight, where):
+    asked = ["--audio-weight", str(weight), "--where", where, "--top", "20", "--json"]
+    told = CliRunner().invoke(cli, ["search", "a green ring", "--work", str(world.work), *asked])
     assert told.exit_code == 0, told.output
-    ids = [hit["id"] for hit in json.loads(told.stdout)["hits"]]
-    hits = search(ask, q="a green ring", top=20)["hits"]
-    assert [f"v{world_number(world, hit)}" for hit in hits] == ids
+    found = {hit["id"]: hit["score"] for hit in json.loads(told.stdout)["hits"]}
+    hits = search(ask, q="a green ring", top=20, audio_weight=weight, where=where)["hits"]
+    assert [f"v{world_number(world, hit)}" for hit in hits] == list(found)
+    assert [hit["score"] for hit in hits] == pytest.approx(list(found.values()), abs=5e-6)
 
 
 def world_number(world, hit):
@@ -171,6 +173,8 @@ def test_any_text_is_a_query(ask, text):
         ({"q": "dog", "audio_weight": "nan"}, "audio_weight: "),
         ({"q": "dog", "audio_weight": "-1"}, "audio_weight: "),
         ({"q": "dog", "since": "yesterday"}, "since: "),
+        ({"q": "dog", "since": "20240131"}, "give a day as in 2026-01-31"),
+        ({"q": "dog", "since": "2024-02-31"}, "since: "),
         ({"q": "dog", "head": "nobody"}, "nobody"),
         ({"q": "dog", "where": "*" * 500}, "where: "),
     ],

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from vidret.pipelines.serving.guarding import MOST_BODY, cookie_of
+from vidret.pipelines.serving.guarding import MOST_BODY
 
 TOKEN = "a-token-of-good-length"
 STRICT = {
@@ -13,7 +13,7 @@ STRICT = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def locked(serve):
     return serve(token=TOKEN, hosts=None)
 
@@ -48,7 +48,7 @@ def test_without_the_token_nothing_is_answered(locked, path):
 
 
 def test_a_wrong_token_of_any_kind_is_refused(locked):
-    for wrong in ("", TOKEN[:-1], TOKEN + "x", "é" * 20, cookie_of("another")):
+    for wrong in ("", TOKEN[:-1], TOKEN + "x", "é" * 20):
         header = f"Bearer {wrong}".encode("latin-1", "replace")
         assert locked("/api/status", headers={"authorization": header}).status_code == 401
 
@@ -109,7 +109,13 @@ def test_a_way_of_asking_that_is_none_is_refused(ask):
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         response = ask("/api/search", method, params={"q": "dog"})
         assert response.status_code == 405
+        assert response.headers["allow"] == "GET"
         assert "error" in response.json()
+
+
+def test_every_way_of_asking_is_named_where_one_is_none(ask, id_of):
+    response = ask(f"/api/videos/{id_of(0)}/preview", "DELETE")
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
 
 
 def test_a_bug_is_one_sentence_to_whoever_asked(serve, searcher):

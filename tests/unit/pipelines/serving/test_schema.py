@@ -26,6 +26,7 @@ def test_the_schema_names_every_address_and_what_it_takes(schema):
     assert set(schema["paths"]) == {
         "/api/status",
         "/api/search",
+        "/api/truth",
         "/api/videos/{video}/explain",
         "/api/videos/{video}/neighbours",
         "/api/videos/{video}/thumb",
