@@ -20,6 +20,7 @@ OTHERS = (
     "ranks",
     "score",
     "search",
+    "spread",
     "heads",
     "precision",
     "train",

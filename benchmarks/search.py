@@ -128,7 +128,7 @@ def draw_world(dim: int) -> World:
     return World(dim=dim, spectrum=spectrum, groups=groups.astype(np.float32))
 
 
-def write_cache(folder: Path, world: World, videos: int) -> None:
+def write_cache(folder: Path, world: World, videos: int, *, per_shard: int = PER_SHARD) -> None:
     """The drawn videos as a cache, in shards."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -139,13 +139,19 @@ def write_cache(folder: Path, world: World, videos: int) -> None:
         dim=world.dim, audio_dim=0, logit_scale=100.0,
     )  # fmt: skip
     entries = [
-        _write_shard(folder, world, start, min(PER_SHARD, videos - start), fingerprint)
-        for start in range(0, videos, PER_SHARD)
+        _write_shard(
+            folder / f"videos-{number:05d}.h5",
+            world,
+            start,
+            min(per_shard, videos - start),
+            fingerprint,
+        )
+        for number, start in enumerate(range(0, videos, per_shard))
     ]
     names = ("root", "protocol", "backbone", "audio", "decoder")
     manifest = Manifest(
         fingerprint=fingerprint,
-        settings={**dict.fromkeys(names, "drawn"), "notes": [], "shard_size": PER_SHARD},
+        settings={**dict.fromkeys(names, "drawn"), "notes": [], "shard_size": per_shard},
         splits={"all": SplitCount(videos=videos, captions=0)},
         shards=tuple(entries),
         complete=True,
@@ -264,7 +270,7 @@ def _all_scores(ranker: Ranker, questions: list[Texts]) -> NDArray[np.float64]:
 
 
 def _write_shard(
-    folder: Path, world: World, start: int, count: int, fingerprint: Fingerprint
+    path: Path, world: World, start: int, count: int, fingerprint: Fingerprint
 ) -> ShardEntry:
     _, frames = world.videos(start, count)
     embeddings = [
@@ -283,7 +289,6 @@ def _write_shard(
         )
         for row, own in enumerate(frames)
     ]
-    path = folder / f"videos-{start // PER_SHARD:05d}.h5"
     return write_video_shard(path, embeddings, [], fingerprint.features_digest)
 
 

@@ -139,7 +139,7 @@ class SpreadSearcher:
             )
             for one, (hits, searched, _) in zip(asked, merged, strict=True)
         ]
-        standings = self.crew.ask(spread.parts, tasks.compare, asked, comparisons)
+        standings = self._compared(spread, asked, [hits for hits, _, _ in merged], comparisons)
         failed = sum(look.failed for look in spread.looks)
         seconds = time.perf_counter() - began
         return [
@@ -160,7 +160,7 @@ class SpreadSearcher:
                 exhaustive=exhaustive,
             )
             for one, (hits, searched, exhaustive), comparison, of_parts in zip(
-                asked, merged, comparisons, zip(*standings, strict=True), strict=True
+                asked, merged, comparisons, standings, strict=True
             )
         ]
 
@@ -292,6 +292,20 @@ class SpreadSearcher:
             Asked(question=question, head=ranker.name, read=text)
             for question, ranker, text in zip(questions, rankers, read, strict=True)
         ]
+
+    def _compared(
+        self,
+        spread: Spread,
+        asked: Sequence[Asked],
+        hits: Sequence[Sequence[Hit]],
+        comparisons: Sequence[Comparison],
+    ) -> list[Sequence[Standing]]:
+        """Where the hits of each question stand in each part; nobody is asked what is known."""
+        heard = any(AUDIO in hit.parts for of_question in hits for hit in of_question)
+        if heard or any(one.calibration is not None for one in comparisons):
+            found = self.crew.ask(spread.parts, tasks.compare, asked, comparisons)
+            return list(zip(*found, strict=True))
+        return [[Standing(matches=0, ahead=tuple(range(len(one))))] for one in hits]
 
     def _calibration(self, asked: Asked) -> Calibration | None:
         return self._calibrations.of(self.ranker(asked.head), asked.question.audio_weight)

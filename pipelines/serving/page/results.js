@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { h, say } from "./dom.js";
 import { partsBar, partsKey, scaleOf, strip } from "./drawing.js";
-import { badges, count, isShort, parts, span, sure, time } from "./words.js";
+import { badges, count, isShort, parts, span, sure, time, track } from "./words.js";
 
 const PAGE = 25; // of either kind: never more than 50 cards
 
@@ -151,7 +151,7 @@ function tableOf(hits, acts) {
       h("td", { class: "number" }, sure(hit)),
       h("td", { class: "number" }, hit.score.toFixed(4)),
       labels.map((label) => h("td", { class: "number" }, (parts(hit.parts).find((part) => part.label === label)?.value ?? 0).toFixed(4))),
-      h("td", {}, hit.sound))))));
+      h("td", { class: "whole" }, track(hit)))))));
 }
 
 function nothing(answer, weaker) {

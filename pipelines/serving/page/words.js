@@ -35,6 +35,8 @@ export function parts(values) {
 
 const SOUNDS = { "no-stream": "no sound", silent: "silent", failed: "sound unreadable" };
 
+export const track = (hit) => SOUNDS[hit.sound] ?? hit.sound;
+
 export function badges(hit) {
   const found = [];
   if (SOUNDS[hit.sound]) found.push({ text: SOUNDS[hit.sound], kind: "mute" });
