@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vidret.data.cache import FeatureCache
 from vidret.data.errors import MismatchError
+from vidret.data.manifest import read_manifest
 from vidret.pipelines.indexing.places import shares_indexed
 from vidret.pipelines.searching.parts import Look
 from vidret.pipelines.searching.scene import Part
@@ -39,15 +39,15 @@ def parts_of(
         MissingError: there is no cache.
         MismatchError: the caches hold features of different kinds.
     """
-    found, first = [], FeatureCache.open(caches[0])
+    found, first = [], read_manifest(caches[0]).fingerprint.features_digest
     for folder in caches:
-        cache = FeatureCache.open(folder)
-        if cache.fingerprint.features_digest != first.fingerprint.features_digest:
+        manifest = read_manifest(folder)  # whether all shards are there, those see who open them
+        if manifest.fingerprint.features_digest != first:
             raise MismatchError(
                 f"{folder.name} has other features than {caches[0].name}: search caches together "
                 "that were extracted with the same settings"
             )
-        shards = sum(entry.kind == "video" for entry in cache.manifest.shards)
+        shards = sum(entry.kind == "video" for entry in manifest.shards)
         wanted = shares or shares_indexed(work, folder, next(iter(runs)))
         of = min(max(1, shards), wanted or -(-workers // len(caches)))
         found += [
