@@ -14,8 +14,10 @@ import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import psutil
@@ -77,17 +79,19 @@ def main() -> None:
     ranker = make_ranker(corpus)
     place = folder.with_name(f"{folder.name}-index")
     shutil.rmtree(place, ignore_errors=True)
-    began, before = time.perf_counter(), _memory()
-    header = build_index(place, ranker, every_frame=options.every_frame)
-    built, grown = time.perf_counter() - began, _peak() - before
+    began, before = time.perf_counter(), _own()
+    with _watched() as most:
+        header = build_index(place, ranker, every_frame=options.every_frame)
+    built, grown = time.perf_counter() - began, most[0] - before
     stored = open_index(place)
     lister = Shortlister(index=stored, ranker=ranker, unknown=np.zeros(0, np.int64), below=0)
-    questions = draw_questions(world, options.videos, options.queries)
+    questions = draw_questions(corpus, world, options.queries)
     shares = recall(lister, questions[: options.truth], options.shortlist)
     alone = [measure(lister, texts, options.shortlist) for texts in questions]
     crowd, errors = clients(
         lister, questions, options.shortlist, threads=options.clients, seconds=options.seconds
     )
+    held = _own()
     size = sum(int(one["bytes"]) for one in header.files.values())
     show(f"## Search among {options.videos:,} videos")
     show(
@@ -96,7 +100,8 @@ def main() -> None:
     )
     rows = [
         ["opening the cache", f"{number(opened)} s"],
-        ["building the index", f"{number(built)} s, {mebibytes(grown)} at the peak"],
+        ["building the index", f"{number(built)} s, {mebibytes(grown)} of memory at the peak"],
+        ["the process then, without the pages of files", mebibytes(held)],
         ["the index on the disk", mebibytes(size)],
         ["nearest vectors found by the lists", f"{header.found:.1%}"],
         *_timed("shortlist", [one[0] for one in alone]),
@@ -181,23 +186,21 @@ def make_ranker(corpus: Corpus) -> Ranker:
     )
 
 
-def draw_questions(world: World, videos: int, count: int) -> list[Texts]:
+def draw_questions(corpus: Corpus, world: World, count: int) -> list[Texts]:
     """Captions of some of the videos: one frame of each is what they are about."""
     rng, questions = np.random.default_rng(2), []
-    for start in np.sort(rng.permutation(-(-videos // PER_SHARD))[:count]) * PER_SHARD:
-        _, frames = world.videos(int(start), min(PER_SHARD, videos - int(start)))
-        for row in rng.permutation(len(frames))[: -(-count * PER_SHARD // videos) or 1]:
-            about = frames[row, rng.integers(FRAMES)]
-            noise = _unit(rng.normal(size=(WORDS + 1, world.dim)) * world.spectrum)
-            both = torch.from_numpy(_unit(about + GAP * noise).astype(np.float32))
-            questions.append(
-                Texts(
-                    sentence=both[:1],
-                    words=both[None, 1:],
-                    word_mask=torch.ones(1, WORDS, dtype=torch.bool),
-                )
+    for row in rng.permutation(len(corpus))[:count].tolist():
+        about = corpus.features.frames[row][rng.integers(FRAMES)].astype(np.float32)
+        noise = _unit(rng.normal(size=(WORDS + 1, world.dim)) * world.spectrum)
+        both = torch.from_numpy(_unit(_unit(about) + GAP * noise).astype(np.float32))
+        questions.append(
+            Texts(
+                sentence=both[:1],
+                words=both[None, 1:],
+                word_mask=torch.ones(1, WORDS, dtype=torch.bool),
             )
-    return [questions[place] for place in rng.permutation(len(questions))[:count]]
+        )
+    return questions
 
 
 def measure(lister: Shortlister, texts: Texts, shortlist: int) -> tuple[float, float]:
@@ -302,15 +305,29 @@ def _unit(values: NDArray[np.floating]) -> NDArray[np.floating]:
     return values / np.linalg.norm(values, axis=-1, keepdims=True)
 
 
-def _memory() -> int:
-    return int(psutil.Process().memory_info().rss)
+@contextmanager
+def _watched() -> Iterator[list[int]]:
+    """The most memory of its own that the process takes meanwhile, without the pages of files."""
+    most, over = [_own()], Event()
+
+    def watch() -> None:
+        while not over.wait(0.05):
+            most[0] = max(most[0], _own())
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        watcher.join()
 
 
-def _peak() -> int:
+def _own() -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
+        if line.startswith("RssAnon"):
             return int(line.split()[1]) << 10
-    return _memory()
+    return int(psutil.Process().memory_info().rss)
 
 
 def _parse() -> argparse.Namespace:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 import search
 import torch
 from report import BUILD, mebibytes, number, show, show_machine, table
@@ -29,6 +28,7 @@ from vidret.pipelines.searching import parts as tasks
 from vidret.pipelines.searching.answering import best_hits, score_question
 from vidret.pipelines.searching.answers import Question
 from vidret.pipelines.searching.asking import Read
+from vidret.pipelines.searching.corpus import open_corpus
 from vidret.pipelines.searching.crew import Crew
 from vidret.pipelines.searching.parts import Asked
 from vidret.pipelines.searching.scene import Part, open_scene
@@ -46,7 +46,7 @@ def main() -> None:
     torch.set_num_threads(1)
     world = search.draw_world(options.dim)
     folder = _drawn(world, options.videos, search.PER_SHARD)
-    asked = _questions(world, options.videos, options.queries)
+    asked = _questions(world, folder, options.queries)
     work = BUILD / "spread-work"
     shutil.rmtree(work, ignore_errors=True)
     one, hits = _alone(work, folder, asked)
@@ -136,9 +136,9 @@ def _price(client: "Client", work: Path, cache: Path, of: int, asked: list[Asked
     return [str(of), *_percentiles(empty), *_percentiles(taken)]
 
 
-def _questions(world: search.World, videos: int, count: int) -> list[Asked]:
+def _questions(world: search.World, folder: Path, count: int) -> list[Asked]:
     asked = []
-    for place, texts in enumerate(search.draw_questions(world, videos, count)):
+    for place, texts in enumerate(search.draw_questions(open_corpus(folder), world, count)):
         encoded = EncodedText(
             sentence=texts.sentence[0].numpy(),
             words=texts.words[0].numpy(),
@@ -179,7 +179,11 @@ def _percentiles(taken: list[float]) -> list[str]:
 
 
 def _memory() -> int:
-    return int(psutil.Process().memory_info().rss)
+    """What the process has of its own, without the pages of files."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) << 10
+    return 0
 
 
 def _parse() -> argparse.Namespace:

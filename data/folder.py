@@ -38,7 +38,7 @@ def load_folder(root: Path) -> Dataset:
         MissingError: there is no such folder, no video in it, or not the video of a caption.
         ConfigError: the captions are malformed, or it is not clear whose they are.
     """
-    root = root.expanduser().absolute()
+    root = root_of(root)
     if not root.is_dir():
         raise MissingError(
             f"{printable(root)} is no folder: give one that holds videos, as folder:PATH"
@@ -64,9 +64,24 @@ def load_folder(root: Path) -> Dataset:
     )
 
 
+def root_of(path: Path) -> Path:
+    """A folder by the one name that caches know it by: absolute, without `..`.
+
+    A link stays as it was named, for people mean it; only where `..` stands behind one, and so
+    leads out of the folder that it points to, it is followed.
+    """
+    whole = path.expanduser().absolute()
+    plain = Path(os.path.normpath(whole))
+    if plain == whole or not whole.exists():
+        return plain
+    return plain if plain.exists() and plain.samefile(whole) else whole.resolve()
+
+
 def _without_videos(root: Path, listing: Listing) -> str:
     others = len(listing.others) + len(listing.texts) + len(listing.unfinished)
     unread = f" ({listing.unreadable[0]})" if listing.unreadable else ""
+    if not others:
+        return f"{printable(root)} holds no file{unread}: give the folder above the videos"
     return (
         f"{printable(root)} holds no video, neither by content nor by name (.mkv, .mov, .mp4 and "
         f"so on), only {counted(others, 'other file')}{unread}: "

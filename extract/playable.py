@@ -12,7 +12,9 @@ from pathlib import Path
 import av
 
 from vidret.data.errors import DecodeError
+from vidret.data.printable import printable
 from vidret.extract.decode import ffmpeg_binary
+from vidret.extract.decoding.beginnings import NothingThereError, begin_at, open_video
 from vidret.extract.decoding.files import FORMATS, PROTOCOLS, address, check_file, unreadable
 
 PICTURES = {"h264", "vp8", "vp9", "av1"}
@@ -22,6 +24,7 @@ QUICKTIME = "qt"  # the brand of a .mov, which only some browsers take
 PRESET, QUALITY, SOUND_RATE = "veryfast", "24", "128k"
 MOST_WORDS = 1 << 16  # bytes of complaints that are read
 TIME = re.compile(rb"^out_time_us=(\d+)$", re.MULTILINE)
+PICTURE = re.compile(rb"^frame=\s*([1-9]\d*)$", re.MULTILINE)
 
 
 def browsers_play(path: Path) -> bool:
@@ -32,11 +35,7 @@ def browsers_play(path: Path) -> bool:
     """
     check_file(path)
     try:
-        with av.open(
-            address(path),
-            options={"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS},
-            metadata_errors="replace",
-        ) as container:
+        with open_video(path) as container:
             return _is_web_container(container) and _has_web_streams(container)
     except (av.FFmpegError, ValueError) as error:
         raise unreadable(path, getattr(error, "strerror", None) or str(error)) from error
@@ -64,10 +63,12 @@ def write_playable(
         on_second: told how many seconds are written.
 
     Raises:
+        NothingThereError: the source shows nothing in that stretch.
         DecodeError: nothing came, or not in time.
     """
     check_file(source)
     command = _command(source, out, start, end, most_height)
+    shows = False
     with (
         tempfile.TemporaryFile() as said,
         subprocess.Popen(
@@ -85,6 +86,7 @@ def write_playable(
         try:
             assert process.stdout is not None
             for line in process.stdout:
+                shows = shows or PICTURE.match(line) is not None
                 if found := TIME.match(line):
                     on_second(int(found[1]) / 1e6)
             code = process.wait()
@@ -96,6 +98,8 @@ def write_playable(
         if code != 0 or not out.exists() or out.stat().st_size == 0:
             said.seek(0)
             raise unreadable(source, _reason(said.read(MOST_WORDS)))
+        if not shows:
+            raise _nothing(source, start, end)
 
 
 def _command(
@@ -106,14 +110,34 @@ def _command(
     return [
         *(str(ffmpeg_binary()), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "error"),
         *("-y", "-format_whitelist", FORMATS, "-protocol_whitelist", PROTOCOLS),
-        *("-ss", f"{start:.3f}"),
-        *(() if end is None else ("-t", f"{max(end - start, 0.04):.3f}")),
-        *("-i", address(source), "-map", "0:V:0", "-map", "0:a:0?", "-sn", "-dn"),
+        *_stretch(source, start, end),
+        *("-map", "0:V:0", "-map", "0:a:0?", "-sn", "-dn"),
         *("-map_metadata", "-1", "-map_chapters", "-1", "-vf", f"{size},format=yuv420p"),
         *("-c:v", "libx264", "-preset", PRESET, "-crf", QUALITY),
         *("-c:a", "aac", "-b:a", SOUND_RATE, "-ac", "2"),
         *("-movflags", "+faststart", "-progress", "pipe:1", "-f", "mp4", address(out)),
     ]
+
+
+def _stretch(source: Path, start: float, end: float | None) -> tuple[str, ...]:
+    """The file from one second to another, decoded from a key frame that lies before.
+
+    FFmpeg seeks by itself to what stands in front of a file, and drops what comes before what
+    stands behind it.
+    """
+    length = () if end is None else ("-t", f"{max(end - start, 0.04):.3f}")
+    try:
+        begin = begin_at(source, start)
+    except (av.FFmpegError, ValueError) as error:
+        raise unreadable(source, getattr(error, "strerror", None) or str(error)) from error
+    file = ("-i", address(source))
+    if begin is None:
+        return (*file, *_from(start), *length)
+    return (*_from(begin), *file, *_from(start - begin), *length)
+
+
+def _from(second: float) -> tuple[str, ...]:
+    return ("-ss", f"{second:.3f}") if second > 0 else ()
 
 
 def _is_web_container(container: av.container.InputContainer) -> bool:
@@ -133,6 +157,14 @@ def _has_web_streams(container: av.container.InputContainer) -> bool:
         and pictures[0].codec_context.name in PICTURES | {"libvpx", "libvpx-vp9", "libdav1d"}
         and pictures[0].codec_context.pix_fmt in COLOURS
         and (not sounds or sounds[0].codec_context.name.removesuffix("float") in SOUNDS)
+    )
+
+
+def _nothing(source: Path, start: float, end: float | None) -> NothingThereError:
+    stretch = f"from {start:g} s on" if end is None else f"from {start:g} to {end:g} s"
+    return NothingThereError(
+        f"{printable(source)} shows nothing new {stretch}: "
+        "choose a longer stretch, or one before its end"
     )
 
 

@@ -43,6 +43,7 @@ from vidret.extract.planning.content import path_below
 from vidret.extract.planning.pixel_plan import KnownPixels, look_up
 from vidret.extract.planning.reuse import reuse_captions, reuse_videos
 from vidret.extract.sources import source_of_videos
+from vidret.extract.telling import Telling
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,8 @@ def extract_videos(
         failed = {failure.id for failure in stored.failures}
         rest = [video for video in rest if video.id not in failed]
     embedder = Embedder(encoders, hidden=settings.features == HIDDEN)
-    catch = _catch_all(rest, _source(settings, encoders, stored), settings, embedder)
+    telling = Telling(settings.folder / shard.file)
+    catch = _catch_all(rest, _source(settings, encoders, stored), settings, embedder, telling)
     catch.failures += failures
     embedder.flush()
     embeddings = [*known]
@@ -238,7 +240,11 @@ def encode_captions(
 
 
 def _catch_all(
-    videos: Sequence[Video], source: Source, settings: TaskSettings, embedder: Embedder
+    videos: Sequence[Video],
+    source: Source,
+    settings: TaskSettings,
+    embedder: Embedder,
+    telling: Telling,
 ) -> _Catch:
     """Decode ahead, encode behind, until every video of the shard has ended in one way."""
     catch = _Catch()
@@ -261,6 +267,7 @@ def _catch_all(
                         catch.shots.append(_Shot(video=video, take=take, done=piece))
                     case Failed(error):
                         catch.failures.append(_failure(video, error, settings.root))
+            telling.video_ended()
     return catch
 
 

@@ -62,6 +62,8 @@ class CLIP2Video(nn.Module):
         """Return what the pooled `frames` and what the `aligned` tokens add."""
         return self.score_parts(self.prepare_texts(texts), self.prepare_videos(videos))
 
+    weighs_by_text = False
+
     def frame_weights(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video frame"]:
         """Return how much each frame counts: all the same, as pooling has it."""
         return uniform_weights(videos.frame_mask, texts.sentence)

@@ -23,21 +23,33 @@ def direct_parts(
     """Return `MGFI.score_parts` of texts and videos that were not prepared; dropout is off."""
     x_v = head.normed(inert_frames(videos), head.norm_frames)
     sides = head.prepare_texts(texts)
-    pooled, hidden = {}, {}
-    for name, weights in _weights(head, sides, videos, x_v).items():
-        part = head.feed_forward_of(name)
-        pooled[name] = head.out(head.value(einsum("tvn,vnc->tvc", weights, x_v)))  # (2), (7)
-        hidden[name] = ACTIVATIONS[head.activation](part.first(part.norm(pooled[name])))
-    o = sum(pooled.values(), torch.zeros(())) / len(pooled) + _second(head, hidden)  # (3), (8), (9)
-    divisor = len(pooled) * o.norm(dim=-1).clamp_min(1e-12)
+    weights = _weights(head, sides, videos, x_v)
+    summed = einsum("btvn,vnc->btvc", torch.stack(list(weights.values())), x_v)
+    z = dict(zip(weights, head.out(head.value(summed)), strict=True))  # (2), (7): both at once
+    hidden = _hidden(head, z)
+    o = sum(z.values(), torch.zeros(())) / len(z) + _second(head, hidden)  # (3), (8), (9)
+    divisor = len(z) * o.norm(dim=-1).clamp_min(1e-12)
     parts = {}
-    for name, z in pooled.items():
+    for name, pooled in z.items():
         second = head.feed_forward_of(name).second
         from_hidden = einsum("tvh,th->tv", hidden[name], sides.sentence @ second.weight)
         from_bias = (sides.sentence @ second.bias)[:, None]
-        from_frames = einsum("tvc,tc->tv", z, sides.sentence)
+        from_frames = einsum("tvc,tc->tv", pooled, sides.sentence)
         parts[name] = (from_frames + from_hidden + from_bias) / divisor  # (10)
     return parts
+
+
+def _hidden(
+    head: MGFI, z: dict[str, Float[Tensor, "text video dim"]]
+) -> dict[str, Float[Tensor, "text video hidden"]]:
+    """The first layer of FF and what follows it; where branches share it, of both at once."""
+    act = ACTIVATIONS[head.activation]
+    if head.word_feed_forward is None:
+        part = head.feed_forward
+        both = act(part.first(part.norm(torch.stack(list(z.values())))))
+        return dict(zip(z, both, strict=True))
+    parts = {name: head.feed_forward_of(name) for name in z}
+    return {name: act(part.first(part.norm(z[name]))) for name, part in parts.items()}
 
 
 def _weights(

@@ -277,6 +277,8 @@ class HCMI(nn.Module):
             parts[VIDEO_SENTENCE] = texts.sentence @ videos.video.T
         return {name: part / len(parts) for name, part in parts.items()}
 
+    weighs_by_text = True
+
     def frame_weights(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video frame"]:
         """Return how much each frame counts for each text, the mean of the levels.
 

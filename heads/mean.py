@@ -23,6 +23,8 @@ class MeanPooling(nn.Module):
         """Return the similarity as its one part, `frames`."""
         return self.score_parts(self.prepare_texts(texts), self.prepare_videos(videos))
 
+    weighs_by_text = False
+
     def frame_weights(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video frame"]:
         """Return how much each frame counts: all the same."""
         return uniform_weights(videos.frame_mask, texts.sentence)

@@ -154,6 +154,11 @@ class MGFI(nn.Module):
         """
         return self.score_parts(self.prepare_texts(texts), self.prepare_videos(videos))
 
+    @property
+    def weighs_by_text(self) -> bool:
+        """Whether a branch is on."""
+        return self.key is not None
+
     def frame_weights(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video frame"]:
         """Return how much each frame counts for each text; the mean of both branches."""
         return _mean(self._weights(self.prepare_texts(texts), self.prepare_videos(videos)))

@@ -22,6 +22,10 @@ VideoSideT = TypeVar("VideoSideT")
 class VideoHead(Protocol[TextSideT, VideoSideT]):
     """What a head for frames offers; only the head itself looks inside what it prepared."""
 
+    @property
+    def weighs_by_text(self) -> bool:
+        """Whether another text gives the frames other weights."""
+
     def prepare_texts(self, texts: Texts) -> TextSideT:
         """Do what depends on the texts alone."""
 

@@ -69,6 +69,8 @@ class TightTransformer(nn.Module):
         """Return the similarity as its one part, `pair`."""
         return self.score_parts(self.prepare_texts(texts), self.prepare_videos(videos))
 
+    weighs_by_text = True
+
     def frame_weights(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video frame"]:
         """Return how much the sentence looks at each frame in the last layer, of all it looks at.
 

@@ -34,6 +34,8 @@ class TokenWise(nn.Module):
         """Return what the `words` find and what the `frames` find."""
         return self.score_parts(self.prepare_texts(texts), self.prepare_videos(videos))
 
+    weighs_by_text = True
+
     def frame_weights(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video frame"]:
         """Return how much each frame counts: as the best of words, and for itself."""
         return shares_of_frames(self.prepare_texts(texts), self.prepare_videos(videos))

@@ -74,6 +74,8 @@ class XPool(nn.Module):
         """Return the similarity as its one part, `sentence`."""
         return self.score_parts(self.prepare_texts(texts), self.prepare_videos(videos))
 
+    weighs_by_text = True
+
     def frame_weights(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video frame"]:
         """Return how much each frame counts for each text."""
         return self._weights(self.prepare_texts(texts), self.prepare_videos(videos))

@@ -1,25 +1,24 @@
 """`vidret explain`: a sentence and a clip in, the words, frames and parts that speak for it out."""
 
 import logging
+import os
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from vidret.data.cache import FeatureCache, find_caches, newest_cache
-from vidret.data.errors import (
-    ConfigError,
-    DamagedError,
-    MismatchError,
-    MissingError,
-    VidretError,
-)
+from vidret.data.errors import ConfigError, MissingError, VidretError
+from vidret.data.folder import root_of
 from vidret.data.printable import printable
 from vidret.data.storage.publish import publish
+from vidret.data.words import counted
 from vidret.pipelines.config.searching import ExplainConfig
 from vidret.pipelines.searching.answers import Explanation, Question
 from vidret.pipelines.searching.choosing import choose_runs
-from vidret.pipelines.searching.corpus import Corpus, open_corpus
+from vidret.pipelines.searching.corpus import opaque_id
 from vidret.pipelines.searching.ranker import ZERO_SHOT
 from vidret.pipelines.searching.searcher import open_searcher
 from vidret.pipelines.training.runs import cache_of_run, find_run, read_run
@@ -70,14 +69,14 @@ class ExplainReport:
 def run_explain(config: ExplainConfig) -> ExplainReport:
     """Say which words, frames and parts speak for a clip."""
     runs = choose_runs(config)[:1]
+    cache, row = find_video(_caches_to_look_in(config, runs[0]), config.video)
     searcher = open_searcher(
         work=config.work,
-        cache=config.cache or _cache_with(config, runs[0]),
+        cache=cache,
         runs=runs,
         device=config.device,
         offline=config.offline,
     )
-    row = find_video(searcher.corpus, config.video)
     question = Question(text=config.query, audio_weight=config.audio_weight)
     return ExplainReport(
         explanation=searcher.explain(question, searcher.corpus.opaque_ids[row]),
@@ -86,25 +85,28 @@ def run_explain(config: ExplainConfig) -> ExplainReport:
     )
 
 
-def _cache_with(config: ExplainConfig, run: str) -> Path:
-    """The cache that holds the video: that which a search takes, or another that the head fits.
+def _caches_to_look_in(config: ExplainConfig, run: str) -> list[Path]:
+    """The cache that is named, or that which a search takes and all others that the head fits.
 
     A folder that was searched has a cache beside the one that the run was trained on.
     """
+    if config.cache is not None:
+        return [config.cache]
     if run == ZERO_SHOT:
         usual = newest_cache(config.work)
     else:
         usual = cache_of_run(config.work, read_run(find_run(config.work, run)))
     wanted = FeatureCache.open(usual).fingerprint.features_digest
-    for folder in (usual, *find_caches(config.work)):
-        try:
-            corpus = open_corpus(folder)
-            find_video(corpus, config.video)
-        except (MissingError, MismatchError, DamagedError):
-            continue
-        if corpus.cache.fingerprint.features_digest == wanted:
-            return folder
-    return usual
+    others = [folder for folder in find_caches(config.work) if folder != usual]
+    return [usual, *(folder for folder in others if _holds(folder, wanted))]
+
+
+def _holds(folder: Path, features_digest: str) -> bool:
+    """Whether a cache is whole and holds such features."""
+    try:
+        return FeatureCache.open(folder).fingerprint.features_digest == features_digest
+    except VidretError:
+        return False
 
 
 def write_explanation(text: str, path: Path) -> None:
@@ -117,32 +119,96 @@ def write_explanation(text: str, path: Path) -> None:
         part.write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
 
 
-def find_video(corpus: Corpus, name: str) -> int:
-    """The row of the one video that a name means: its id, its path, or the end of its path.
+def find_video(caches: Sequence[Path], name: str) -> tuple[Path, int]:
+    """The cache and the row of the one video that a name means.
+
+    A path means the file that lies there, whichever cache it is in. An id, or the end of a path,
+    must mean one file among those of all caches.
+
+    Args:
+        caches: to look in, the likeliest first.
+        name: id, path or end of a path.
 
     Raises:
         MissingError: there is none.
         ConfigError: there are several.
     """
-    features = corpus.features
-    exact = {id_: row for row, id_ in enumerate(features.video_ids)}
-    exact |= {id_: row for row, id_ in enumerate(corpus.opaque_ids)}
-    if name in exact:
-        return exact[name]
-    wanted = str(Path(name).expanduser())
-    absolute = str(Path(wanted).absolute())
-    found = [
-        row
-        for row, path in enumerate(features.paths)
-        if f"/{path}".endswith(f"/{wanted}") or str(corpus.root / path) in (wanted, absolute)
-    ]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        some = ", ".join(printable(features.paths[row]) for row in found[:NAMED])
-        raise ConfigError(
-            f"video is {printable(name)!r}, and {len(found):,} end so ({some}): say more"
-        )
-    close = get_close_matches(name, features.video_ids, n=1)
+    tables = [_names_in(folder) for folder in caches]
+    place = root_of(Path(name))
+    for rows in (
+        [table.rows_at(place) for table in tables],
+        [table.rows_called(name) for table in tables],
+        [table.rows_ending(os.path.normpath(name)) for table in tables],
+    ):
+        files: dict[Path, tuple[Path, int]] = {}
+        for table, found in zip(tables, rows, strict=True):
+            for row in found:
+                files.setdefault(table.file(row), (table.folder, row))
+        if len(files) > 1:
+            raise ConfigError(_too_many(name, list(files), caches))
+        if files:
+            return next(iter(files.values()))
+    raise MissingError(_not_there(name, tables))
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What the videos of a cache are called; their folder is `root`."""
+
+    folder: Path
+    root: Path
+    ids: list[str]
+    paths: list[str]
+
+    def file(self, row: int) -> Path:
+        """Where the file of a video is, or was."""
+        return self.root / self.paths[row]
+
+    def rows_at(self, place: Path) -> list[int]:
+        """The video whose file lies at a place."""
+        below = place.relative_to(self.root) if place.is_relative_to(self.root) else place
+        return self._rows(self.paths, str(below))
+
+    def rows_called(self, name: str) -> list[int]:
+        """The video that has this id, its own or the opaque one."""
+        own = self._rows(self.ids, name)
+        if own or not re.fullmatch("[0-9a-f]{32}", name):
+            return own
+        return [row for row, id_ in enumerate(self.ids) if opaque_id(id_) == name]
+
+    def rows_ending(self, name: str) -> list[int]:
+        """The videos whose path ends in whole names like this."""
+        return [row for row, path in enumerate(self.paths) if f"/{path}".endswith(f"/{name}")]
+
+    @staticmethod
+    def _rows(names: list[str], name: str) -> list[int]:
+        return [row for row, one in enumerate(names) if one == name]
+
+
+def _names_in(folder: Path) -> _Names:
+    cache = FeatureCache.open(folder)
+    features = cache.load_videos(view="lazy")
+    root = root_of(Path(cache.manifest.settings["root"]))
+    return _Names(folder, root, features.video_ids, features.paths)
+
+
+def _too_many(name: str, files: Sequence[Path], caches: Sequence[Path]) -> str:
+    some = ", ".join(printable(file) for file in files[:NAMED])
+    more = f" and {len(files) - NAMED:,} more" if len(files) > NAMED else ""
+    or_cache = "" if len(caches) == 1 else ", or the cache with --cache"
+    return (
+        f"video is {printable(name)!r}, and {len(files):,} are called so ({some}{more}): give more "
+        f"of the path{or_cache}"
+    )
+
+
+def _not_there(name: str, tables: Sequence[_Names]) -> str:
+    known = list(dict.fromkeys(id_ for table in tables for id_ in table.ids))
+    close = get_close_matches(name, known, n=1)
     hint = f"did you mean {printable(close[0])}?" if close else "name one as a search shows it"
-    raise MissingError(f"no video {printable(name)!r} in {corpus.cache.folder}: {hint}")
+    if root_of(Path(name)).is_file():
+        hint = "the file is there, so search its folder first, and it will be known"
+    where = str(tables[0].folder)
+    if len(tables) > 1:
+        where = f"{where} or the {counted(len(tables) - 1, 'other cache')} that the head fits"
+    return f"no video {printable(name)!r} in {where}: {hint}"

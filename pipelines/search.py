@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vidret.data.errors import ItemsFailedError, VidretError
+from vidret.data.errors import ItemsFailedError, MissingError, VidretError
 from vidret.data.words import counted
 from vidret.pipelines.config.searching import SearchConfig
 from vidret.pipelines.config.settings import ExtractConfig
@@ -15,6 +15,7 @@ from vidret.pipelines.searching.answers import Question
 from vidret.pipelines.searching.anywhere import searching
 from vidret.pipelines.searching.choosing import choose_runs
 from vidret.pipelines.searching.clips import Clip, export_clip
+from vidret.pipelines.searching.playing import play
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ class SearchReport:
             there was none to learn from.
         exhaustive: whether every clip was scored, and not a shortlist alone.
         not_exported: clips that could not be written, each with the reason.
+        opened: the command that plays the moment which was asked for; empty where none was.
+        not_opened: why it could not be started.
     """
 
     query: str
@@ -65,6 +68,8 @@ class SearchReport:
     exhaustive: bool = True
     seconds: float = 0.0
     not_exported: tuple[str, ...] = ()
+    opened: str = ""
+    not_opened: str = ""
 
     @property
     def weaker(self) -> int:
@@ -73,9 +78,9 @@ class SearchReport:
 
     @property
     def verdict(self) -> VidretError | None:
-        """A clip that was to be exported is missing; something is always found."""
+        """A clip could not be exported or opened; something is always found."""
         if not self.not_exported:
-            return None
+            return MissingError(self.not_opened) if self.not_opened else None
         clips = counted(len(self.not_exported), "clip")
         return ItemsFailedError(f"{clips} could not be written: {self.not_exported[0]}")
 
@@ -125,9 +130,9 @@ def run_search(
         exhaustive=answer.exhaustive,
         seconds=answer.seconds,
     )
-    if config.export_clips is None:
-        return report
-    return _exported(report, config.export_clips, pad=config.pad)
+    if config.export_clips is not None:
+        report = _exported(report, config.export_clips, pad=config.pad)
+    return report if config.open is None else _opened(report, config.open)
 
 
 def question_of(config: SearchConfig) -> Question:
@@ -177,3 +182,16 @@ def _exported(report: SearchReport, folder: Path, *, pad: float) -> SearchReport
             hits.append(hit)
             failed.append(f"{hit.id}: {error}")
     return replace(report, hits=tuple(hits), not_exported=tuple(failed))
+
+
+def _opened(report: SearchReport, number: int) -> SearchReport:
+    """Play the moment of a hit, or say by which command one could."""
+    if number > len(report.hits):
+        found = counted(len(report.hits), "clip")
+        return replace(report, not_opened=f"there is no clip {number} to open: {found} found")
+    hit = report.hits[number - 1]
+    try:
+        command = play(Path(hit.path), hit.start)
+    except MissingError as error:
+        return replace(report, not_opened=str(error))
+    return replace(report, opened=command)

@@ -1,5 +1,6 @@
 """`vidret serve`: the page and its API, for as long as nobody stops them."""
 
+import errno
 import logging
 import socket
 import threading
@@ -10,10 +11,13 @@ from dataclasses import dataclass
 import uvicorn
 
 from vidret.data.errors import MissingError, VidretError
+from vidret.data.manifest import read_manifest
 from vidret.pipelines.config.serving import ServeConfig
 from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.display.progress import OnProgress
 from vidret.pipelines.searching.anywhere import AnySearcher, searching
+from vidret.pipelines.searching.folders import how_to_cache
+from vidret.pipelines.searching.searcher import what_to_search
 from vidret.pipelines.serving.app import build_app
 from vidret.pipelines.serving.connections import PromptProtocol
 from vidret.pipelines.serving.guarding import LOOPBACK
@@ -54,6 +58,7 @@ def run_serve(
         MismatchError: the cache and a head do not fit.
         MissingError: something is not there, or the port is taken.
     """
+    check_can_open(config, extract)
     held = ExitStack()
     opening = Opening(lambda on_progress: held.enter_context(_make(config, extract, on_progress)))
     library = Library(
@@ -61,13 +66,13 @@ def run_serve(
         previews=config.work / PREVIEWS,
         preview_bytes=config.preview_space << 20,
         read_only=config.read_only,
+        places=[place for place in (config.path, config.cache, config.work) if place is not None],
     )
     with held, _listen(config) as place:
         hosts = None if config.token is not None else {*LOOPBACK, config.host}
         server = _server(library, config, hosts)
         port = place.getsockname()[1]
-        shown = f"[{config.host}]" if ":" in config.host else config.host
-        on_ready(Served(f"http://{shown}:{port}/", config.token is not None))
+        on_ready(Served(f"http://{_shown(config.host)}:{port}/", config.token is not None))
         failures: list[VidretError] = []
         maker = threading.Thread(target=_open, args=(opening, server, failures), daemon=True)
         maker.start()
@@ -77,6 +82,42 @@ def run_serve(
             library.close()
     if failures:
         raise failures[0]
+
+
+def check_can_open(config: ServeConfig, extract: ExtractConfig | None = None) -> None:
+    """Look at what can be known to fail before anything is made or promised.
+
+    Raises:
+        MissingError: there is no such folder, run or cache, or no weights to cache a folder with.
+        DamagedError: the cache cannot be read.
+    """
+    runs, cache = what_to_search(
+        work=config.work,
+        path=None,  # nothing is cached here
+        cache=config.path or config.cache,
+        runs=config.heads,
+        device=config.device,
+        offline=config.offline,
+        extract=None,
+        on_progress=lambda _: None,
+    )
+    if config.path is None:
+        read_manifest(cache)
+        return
+    how_to_cache(
+        config.path,
+        work=config.work,
+        run_folder=next((folder for folder in runs.values() if folder is not None), None),
+        extract=extract or ExtractConfig(),
+        offline=config.offline,
+    )
+
+
+def _shown(host: str) -> str:
+    """A host as an address names it: where every one of this machine is meant, by its name."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
 
 
 def _open(opening: Opening, server: uvicorn.Server, failures: list[VidretError]) -> None:
@@ -124,9 +165,16 @@ def _listen(config: ServeConfig) -> socket.socket:
             place.close()
         raise MissingError(
             f"cannot be reached at {config.host}, port {config.port} "
-            f"({error.strerror or error}): name another with --port, or --port 0"
+            f"({error.strerror or error}): {_way_out(error)}"
         ) from error
     return place
+
+
+def _way_out(error: OSError) -> str:
+    """What to change where a server cannot be reached as it should be."""
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "name an address of this machine with --host, or leave it at 127.0.0.1"
+    return "name another with --port, or --port 0"
 
 
 def _make(

@@ -147,8 +147,8 @@ def sample_size(total: int) -> int:
 
 
 def centres(total: int) -> int:
-    """How many lists so many vectors are put into."""
-    return round(2 * total**0.5)
+    """How many lists so many vectors are put into: the more, the fewer vectors a look compares."""
+    return round(4 * total**0.5)
 
 
 def load_vectors(path: Path, kind: str, *, mapped: bool = False) -> VectorIndex:

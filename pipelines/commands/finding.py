@@ -3,10 +3,10 @@
 import json
 import logging
 import sys
-from pathlib import Path
 
 import click
 
+from vidret.data.errors import ConfigError
 from vidret.pipelines.commands.program import (
     Command,
     Program,
@@ -15,11 +15,16 @@ from vidret.pipelines.commands.program import (
     publish,
 )
 from vidret.pipelines.commands.root import cli
-from vidret.pipelines.config.options import Session, resolve_here, session_options, settings
+from vidret.pipelines.config.options import (
+    Session,
+    options_of,
+    resolve_here,
+    session_options,
+    settings,
+)
 from vidret.pipelines.config.searching import (
     ExplainConfig,
     IndexConfig,
-    IndexUpdateConfig,
     SearchConfig,
 )
 from vidret.pipelines.config.serving import ServeConfig
@@ -27,10 +32,11 @@ from vidret.pipelines.config.settings import ExtractConfig
 
 log = logging.getLogger(__name__)
 
-RANKED_BY = (
-    *("work", "offline", "json", "run", "head", "cache", "device"),
+INDEXED = (
+    *("work", "offline", "json", "path", "run", "head", "cache", "device"),
     *("scheduler", "scheduler_file"),
 )
+ENCODERS = ("backbone", "audio")
 
 
 @cli.group(
@@ -52,16 +58,20 @@ def index_group(context: click.Context) -> None:
     epilog=examples("vidret index build", "vidret index build ~/Videos --every-frame"),
 )
 @json_progress_option
-@settings(IndexUpdateConfig)
+@settings(IndexConfig, only=(*INDEXED, "every_frame", "shares"))
+@options_of(ExtractConfig, *ENCODERS)
 @session_options
 @click.pass_context
-def build_index(context: click.Context, config: IndexUpdateConfig, *, json_progress: bool) -> None:
+def build_index(
+    context: click.Context, /, config: IndexConfig, *, json_progress: bool, **encoders: str | None
+) -> None:
     """Make the index of a cache or of a folder anew."""
+    extract = _extract_settings(context, config, encoders)
+
     from vidret.pipelines.display.indexed import render_index
     from vidret.pipelines.display.progress import progress_display
     from vidret.pipelines.index import run_index_build
 
-    extract = _extract_settings(context, config.work)
     with progress_display("index", unit="videos", json_lines=json_progress) as on_progress:
         report = run_index_build(config, extract=extract, on_progress=on_progress)
     publish(report, render_index, as_json=config.json)
@@ -73,25 +83,31 @@ def build_index(context: click.Context, config: IndexUpdateConfig, *, json_progr
     epilog=examples("vidret index update", "vidret index update ~/Videos --json"),
 )
 @json_progress_option
-@settings(IndexUpdateConfig)
+@settings(IndexConfig, only=(*INDEXED, "every_frame"))
+@options_of(ExtractConfig, *ENCODERS)
 @session_options
 @click.pass_context
-def update_index(context: click.Context, config: IndexUpdateConfig, *, json_progress: bool) -> None:
+def update_index(
+    context: click.Context, /, config: IndexConfig, *, json_progress: bool, **encoders: str | None
+) -> None:
     """Take in what is new, and forget what is gone."""
+    extract = _extract_settings(context, config, encoders)
+
     from vidret.pipelines.display.indexed import render_index
     from vidret.pipelines.display.progress import progress_display
     from vidret.pipelines.index import run_index_update
 
-    extract = _extract_settings(context, config.work)
     with progress_display("index", unit="videos", json_lines=json_progress) as on_progress:
         report = run_index_update(config, extract=extract, on_progress=on_progress)
     publish(report, render_index, as_json=config.json)
 
 
 @index_group.command(
-    "status", cls=Command, epilog=examples("vidret index status", "vidret index status --json")
+    "status",
+    cls=Command,
+    epilog=examples("vidret index status", "vidret index status ~/Videos --json"),
 )
-@settings(IndexConfig, only=RANKED_BY)
+@settings(IndexConfig, only=INDEXED)
 @session_options
 def index_status(config: IndexConfig) -> None:
     """Say what is indexed, and what is not yet."""
@@ -104,10 +120,12 @@ def index_status(config: IndexConfig) -> None:
 @index_group.command(
     "check",
     cls=Command,
-    epilog=examples("vidret index check", "vidret index check --questions 20 --shortlist 50"),
+    epilog=examples(
+        "vidret index check ~/Videos", "vidret index check --questions 20 --shortlist 50"
+    ),
 )
 @json_progress_option
-@settings(IndexConfig)
+@settings(IndexConfig, only=(*INDEXED, "questions", "shortlist"))
 @session_options
 def check_index(config: IndexConfig, *, json_progress: bool) -> None:
     """Compare searches by the index with exhaustive ones."""
@@ -124,19 +142,21 @@ def check_index(config: IndexConfig, *, json_progress: bool) -> None:
     cls=Command,
     epilog=examples(
         "vidret search 'a dog barks at night' ~/Videos",
-        "vidret search 'a bell rings' --top 3 --format paths",
+        "vidret search 'a bell rings' --top 3 --open 1",
     ),
 )
 @settings(SearchConfig)
+@options_of(ExtractConfig, *ENCODERS)
 @session_options
 @click.pass_context
-def search(context: click.Context, config: SearchConfig) -> None:
+def search(context: click.Context, /, config: SearchConfig, **encoders: str | None) -> None:
     """Rank the clips of a folder or a cache by a sentence."""
+    extract = _extract_settings(context, config, encoders)
+
     from vidret.pipelines.display.found import render_search
     from vidret.pipelines.display.progress import progress_display
     from vidret.pipelines.search import run_search
 
-    extract = _extract_settings(context, config.work)
     with progress_display("extract", unit="videos") as on_progress:  # of a folder not cached yet
         report = run_search(config, extract=extract, on_progress=on_progress)
     publish(
@@ -175,10 +195,13 @@ def explain(config: ExplainConfig) -> None:
     cls=Command, epilog=examples("vidret serve ~/Videos", "vidret serve --port 0 --read-only")
 )
 @settings(ServeConfig)
+@options_of(ExtractConfig, *ENCODERS)
 @session_options
 @click.pass_context
-def serve(context: click.Context, config: ServeConfig) -> None:
+def serve(context: click.Context, /, config: ServeConfig, **encoders: str | None) -> None:
     """Open a web page to search in, and the JSON API behind it."""
+    extract = _extract_settings(context, config, encoders)
+
     from vidret.pipelines.serve import Served, run_serve
 
     def say(served: Served) -> None:
@@ -186,12 +209,24 @@ def serve(context: click.Context, config: ServeConfig) -> None:
         click.echo(f"Open {served.address}{needs}. Ctrl-C stops it.")
         sys.stdout.flush()
 
-    session = context.find_root().ensure_object(Session)
-    extract = resolve_here(ExtractConfig, {"work": str(config.work)}, session)
     run_serve(config, extract=extract, on_ready=say)
 
 
-def _extract_settings(context: click.Context, work: Path) -> ExtractConfig:
-    """How a folder is cached that a search or an index meets for the first time."""
+def _extract_settings(
+    context: click.Context,
+    config: IndexConfig | SearchConfig | ServeConfig,
+    encoders: dict[str, str | None],
+) -> ExtractConfig:
+    """How a folder is cached that a command meets for the first time.
+
+    Raises:
+        ConfigError: encoders are named where nothing is to be cached, or where a run has its own.
+    """
+    if any(encoders.values()):
+        if config.path is None:
+            raise ConfigError("--backbone and --audio say how a folder is cached: name the folder")
+        from vidret.pipelines.searching.choosing import refuse_encoders
+
+        refuse_encoders(config)
     session = context.find_root().ensure_object(Session)
-    return resolve_here(ExtractConfig, {"work": str(work)}, session)
+    return resolve_here(ExtractConfig, {"work": str(config.work), **encoders}, session)

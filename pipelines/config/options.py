@@ -71,6 +71,23 @@ def settings(config_class: type[Config], *, only: Sequence[str] = ()) -> Callabl
     return decorate
 
 
+def options_of(config_class: type[Config], *names: str) -> Callable[[Body], Body]:
+    """Give a command some options of another one, and hand it their texts by name.
+
+    Args:
+        config_class: whose settings they are; who resolves them asks files and variables, too.
+        names: of them.
+    """
+
+    def decorate(body: Body) -> Body:
+        types = get_type_hints(config_class)
+        for one in reversed([each for each in fields(config_class) if each.name in names]):
+            body = _parameter(config_class, one, types[one.name])(body)
+        return body
+
+    return decorate
+
+
 def grouped(parameters: Sequence[click.Parameter]) -> dict[str, list[click.Parameter]]:
     """Options under their headings: a command's own first, what every command has last."""
     groups: dict[str, list[click.Parameter]] = {OPTIONS: []}
@@ -134,7 +151,10 @@ def _parameter(
 ) -> Callable[[Any], Any]:
     """The click option or argument of one setting; its value stays text until it is resolved."""
     if one.metadata["argument"]:
-        return click.argument(one.name, required=one.default is MISSING, metavar=one.name.upper())
+        required, name = one.default is MISSING, one.name.upper()
+        return click.argument(
+            one.name, required=required, metavar=name if required else f"[{name}]"
+        )
     note = f"[default: {default_text(one)}; {variable_of(config_class, one)}]"
     option = option_of(one.name)
     if wanted is bool:
@@ -162,7 +182,7 @@ def _unless_empty(
 def default_text(one: Field[Any]) -> str:
     """The built-in value as one would type it."""
     if isinstance(one.default, tuple):
-        return ",".join(map(str, one.default))
+        return ",".join(map(str, one.default)) or "unset"
     if isinstance(one.default, bool):
         return "on" if one.default else "off"
     return "unset" if one.default is None else str(one.default)

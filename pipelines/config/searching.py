@@ -87,7 +87,7 @@ class SearchConfig(ClusterConfig):
     )
     where: tuple[str, ...] = setting(
         (),
-        help="Only clips whose path fits this glob, as in 'trips/**'; may be given again.",
+        help="Only paths that fit this glob, as in 'trips/**'; of several any may fit.",
         metavar="GLOB",
         repeatable=True,
     )
@@ -97,12 +97,17 @@ class SearchConfig(ClusterConfig):
     with_sound: bool = setting(default=False, help="Only clips whose sound is known.")
     exhaustive: bool = setting(default=False, help="Score every clip, without a shortlist.")
     format: str = setting(
-        "table", help="How to print the clips.", choices=("table", "json", "csv", "paths")
+        "table",
+        help="How to print the clips; paths0 puts a NUL behind each path.",
+        choices=("table", "json", "csv", "paths", "paths0"),
     )
     export_clips: Path | None = setting(
         None, help="Folder to write the moment of each hit to, as a clip of its own."
     )
     pad: float = setting(2.0, help="Seconds that such a clip has before and behind its moment.")
+    open: int | None = setting(
+        None, help="Start a player at the moment of this hit, 1 for the first.", metavar="N"
+    )
 
     def __post_init__(self) -> None:
         ClusterConfig.__post_init__(self)
@@ -116,6 +121,10 @@ class SearchConfig(ClusterConfig):
         check_also(self.also, self.place)
         require(
             math.isfinite(self.pad) and self.pad >= 0, f"pad is {self.pad}: give seconds from 0 on"
+        )
+        require(
+            self.open is None or 1 <= self.open <= self.top,
+            f"open is {self.open}: give 1 to {self.top}, as many clips as are shown",
         )
         _ = self.since_day
 
@@ -149,44 +158,28 @@ class ExplainConfig(RankConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexConfig(ClusterConfig):
-    """Settings of `vidret index status` and `vidret index check`."""
+    """Settings of `vidret index build`, `update`, `status` and `check`, as far as each has them."""
 
     table: ClassVar[str] = "index"
-    group: ClassVar[str] = OPTIONS
-
-    questions: int = setting(100, help="Captions to ask by way of trial.")
-    shortlist: int = setting(200, help="Videos of a shortlist in that trial.")
-
-    def __post_init__(self) -> None:
-        ClusterConfig.__post_init__(self)
-        require(self.questions >= 1, f"questions is {self.questions}: give 1 or more")
-        require(self.shortlist >= 1, f"shortlist is {self.shortlist}: give 1 or more")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexUpdateConfig(ClusterConfig):
-    """Settings of `vidret index build` and `vidret index update`."""
-
-    table: ClassVar[str] = "index-update"
     group: ClassVar[str] = OPTIONS
 
     path: Path | None = setting(
         None, help="Folder of videos; unset takes what is cached.", argument=True
     )
     every_frame: bool = setting(
-        default=False, help="Hold every frame beside one vector a video; only build reads it."
+        default=False, help="Hold every frame beside one vector a video, in an index made anew."
     )
     shares: int | None = setting(
         None, help="Shares to cut the cache into for a cluster; unset takes one a worker."
     )
+    questions: int = setting(100, help="Captions to ask by way of trial.")
+    shortlist: int = setting(200, help="Videos of a shortlist in that trial.")
 
     def __post_init__(self) -> None:
         ClusterConfig.__post_init__(self)
         require(self.shares is None or self.shares >= 1, f"shares is {self.shares}: give 1 or more")
-        require(
-            self.shares is None or self.place is not None,
-            "shares are made by a cluster: add --scheduler or --scheduler-file",
-        )
+        require(self.questions >= 1, f"questions is {self.questions}: give 1 or more")
+        require(self.shortlist >= 1, f"shortlist is {self.shortlist}: give 1 or more")
         require(
             self.path is None or self.cache is None,
             f"path is {self.path} and cache is {self.cache}: index one or the other",

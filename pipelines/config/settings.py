@@ -24,7 +24,6 @@ from vidret.pipelines.config.reranking import RerankConfig
 from vidret.pipelines.config.searching import (
     ExplainConfig,
     IndexConfig,
-    IndexUpdateConfig,
     SearchConfig,
 )
 from vidret.pipelines.config.serving import ServeConfig
@@ -410,7 +409,6 @@ CONFIGS: dict[str, type[Config]] = {
     AblateConfig.table: AblateConfig,
     PageConfig.table: PageConfig,
     IndexConfig.table: IndexConfig,
-    IndexUpdateConfig.table: IndexUpdateConfig,
     SearchConfig.table: SearchConfig,
     ExplainConfig.table: ExplainConfig,
     ServeConfig.table: ServeConfig,

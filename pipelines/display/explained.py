@@ -5,7 +5,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from vidret.data.printable import printable
 from vidret.heads.catalog import told_name
-from vidret.pipelines.display.found import SOUNDS, moment_text
+from vidret.pipelines.display.found import SOUNDS, moment_text, number_text, percent_text
 from vidret.pipelines.display.tables import Rendered
 from vidret.pipelines.explain import ExplainReport
 
@@ -77,12 +77,12 @@ def draw_explanation(report: ExplainReport) -> str:
 def _lines(report: ExplainReport) -> list[str]:
     told = report.explanation
     hit = told.hit
-    chance = "" if hit.probability is None else f", chance {hit.probability:.0%}"
+    chance = "" if hit.probability is None else f", chance {percent_text(hit.probability)}"
     span = max(len(_shortened(word)) for word in ("sentence", *told.words))
     lines = [
         f'"{printable(told.question.text)}"',
         f"{printable(hit.path)}{SOUNDS.get(hit.sound, '')}  {moment_text(hit.start, hit.end)}  "
-        f"score {hit.score:.3f}{chance}  ({told_name(report.head)})",
+        f"score {number_text(hit.score)}{chance}  ({told_name(report.head)})",
         "",
         f"{'sentence':<{span}}        |{strip(hit.strip)}|",
     ]
@@ -94,7 +94,7 @@ def _lines(report: ExplainReport) -> list[str]:
     gap = max(1, len(told.times) - len(first) - len(last) + 2)
     lines += [" " * (span + 8) + first + " " * gap + last, ""]
     lines += _bars(told.parts)
-    lines.append(f"the sound has {told.sound_share:.0%} of it" if "audio" in told.parts else "")
+    lines.append(f"{_of_sound(report)} of it" if "audio" in told.parts else "")
     return [*lines, _note(report)] if lines[-1] else [*lines[:-1], _note(report)]
 
 
@@ -103,10 +103,19 @@ def _bars(parts: dict[str, float]) -> list[str]:
     most = max((abs(part) for part in parts.values()), default=0.0) or 1.0
     span = max((len(name) for name in parts), default=0)
     signs = {name: "█" if part >= 0 else "░" for name, part in parts.items()}
+    long = {name: round(abs(part) / most * BAR) for name, part in parts.items()}
     return [
-        f"{name:<{span}}  {part:+.3f}  {signs[name] * round(abs(part) / most * BAR)}"
+        f"{name:<{span}}  {number_text(part, sign='+')}  {signs[name] * long[name]}"
         for name, part in parts.items()
     ]
+
+
+def _of_sound(report: ExplainReport) -> str:
+    """What the sound has of the score, or what stands in for one that is not there."""
+    told = report.explanation
+    heard = told.hit.sound == "ok"
+    what = "the sound" if heard else "what the head puts in the place of a missing sound"
+    return f"{what} has {told.sound_share:.0%}"
 
 
 def _note(report: ExplainReport) -> str:
@@ -138,11 +147,11 @@ def _drawn_parts(report: ExplainReport, top: int) -> list[str]:
         dashes = "" if part >= 0 else ' stroke-dasharray="3 2"'
         inside, line = (FILL, FILL) if part >= 0 else (PAPER, LOSS)
         lines += [
-            _text(LEFT - 8, y + 14, f"{name} {part:+.3f}", anchor="end"),
+            _text(LEFT - 8, y + 14, f"{name} {number_text(part, sign='+')}", anchor="end"),
             f'<rect x="{LEFT}" y="{y + 3}" width="{long:.1f}" height="{ROW - 10}" '
             f'fill="{inside}" stroke="{line}"{dashes}/>',
         ]
-    total = f"score {told.hit.score:.3f}, of which the sound has {told.sound_share:.0%}"
+    total = f"score {number_text(told.hit.score)}, of which {_of_sound(report)}"
     return [*lines, _text(12, top + ROW * len(told.parts) + 16, total)]
 
 

@@ -5,19 +5,20 @@ import io
 from collections.abc import Sequence
 
 from vidret.data.printable import printable
+from vidret.data.words import counted
 from vidret.heads.catalog import told_name
 from vidret.pipelines.display.progress import clock_text
-from vidret.pipelines.display.tables import Cell, Rendered, Table
+from vidret.pipelines.display.tables import Cell, Raw, Rendered, Table
 from vidret.pipelines.search import Hit, SearchReport
 
 SOUNDS = {"silent": " (silent)", "no-stream": " (no sound)", "failed": " (sound unreadable)"}
-BARE = "paths"
+ENDS = {"paths": "\n", "paths0": "\0"}  # of bare paths; a name may hold a line end, but no NUL
 
 
 def render_search(report: SearchReport, form: str = "table") -> Rendered:
-    """The hits as a table, as csv, or as bare paths."""
-    if form == BARE:
-        return "\n".join(hit.path for hit in report.hits) if report.hits else []
+    """The hits as a table, as csv, or as bare paths with a line or a NUL behind each."""
+    if form in ENDS:
+        return Raw("".join(f"{hit.path}{ENDS[form]}" for hit in report.hits))
     names = list(report.hits[0].parts) if report.hits else []
     if form == "csv":
         return _hits_as_csv(report.hits, names)
@@ -44,7 +45,7 @@ def moment_text(start: float, end: float) -> str:
 
 def _told(report: SearchReport) -> str:
     """What was searched with what, and what is to be known about it."""
-    caption = f"{report.searched:,} clips searched with {told_name(report.head)}"
+    caption = f"{counted(report.searched, 'clip')} searched with {told_name(report.head)}"
     if not report.exhaustive:
         caption += ", which ranked a shortlist of the index"
     caption += "; the parts add up to the score"
@@ -58,23 +59,29 @@ def _told(report: SearchReport) -> str:
         caption += "; no clip was read that fits --where, --since and --with-sound"
     exported = [hit.clip for hit in report.hits if hit.clip is not None]
     if exported:
-        caption += f"; {len(exported):,} clips written to {exported[0].parent}"
+        caption += f"; {counted(len(exported), 'clip')} written to {exported[0].parent}"
     return caption
 
 
 def _row(hit: Hit, names: Sequence[str], *, calibrated: bool) -> tuple[Cell, ...]:
-    chance = [] if not calibrated else [_percent(hit.probability)]
+    chance = [] if not calibrated else [percent_text(hit.probability)]
     return (
         hit.rank,
         printable(hit.id) + SOUNDS.get(hit.sound, ""),
         moment_text(hit.start, hit.end),
         *chance,
-        f"{hit.score:.3f}",
-        *(f"{hit.parts[name]:+.3f}" for name in names),
+        number_text(hit.score),
+        *(number_text(hit.parts[name], sign="+") for name in names),
     )
 
 
-def _percent(chance: float | None) -> str:
+def number_text(value: float, *, digits: int = 3, sign: str = "") -> str:
+    """A score or a part of one; what is rounded to 0 is not below it."""
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
+
+
+def percent_text(chance: float | None) -> str:
+    """How likely something is; what may be is never said to be impossible."""
     if chance is None:
         return "-"
     return "<1%" if chance < 0.01 else f"{chance:.0%}"
@@ -94,7 +101,10 @@ def _hits_as_csv(hits: Sequence[Hit], names: Sequence[str]) -> str:
     writer.writerow([*head, "probability", "weaker", "clip"])
     for hit in hits:
         times = [f"{time:.2f}" for time in (hit.start, hit.end, hit.peak)]
-        values = [f"{value:.6f}" for value in (hit.score, *(hit.parts[name] for name in names))]
+        values = [
+            number_text(value, digits=6)
+            for value in (hit.score, *(hit.parts[name] for name in names))
+        ]
         chance = "" if hit.probability is None else f"{hit.probability:.6f}"
         worth = [chance, str(hit.weaker).lower(), hit.clip or ""]
         writer.writerow([hit.rank, hit.id, hit.path, *times, *values, *worth])

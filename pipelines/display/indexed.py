@@ -15,14 +15,16 @@ def render_index(report: IndexReport) -> Rendered:
         done = f"indexed {counted(report.header.videos, 'video')}"
     else:
         done = f"{counted(report.header.videos, 'video')}: {_changes(report.changes)}"
-    return "\n".join([done, *_held(report)])
+    return "\n".join([done, f"{report.header.cache}, head {report.header.head}", *_held(report)])
 
 
 def render_index_status(report: IndexStatusReport) -> Rendered:
     """What is there, and what it lacks."""
     videos = counted(report.videos, "video")
     lines = [f"{report.cache.name}, head {report.head}: {videos}"]
-    if report.header is None:
+    if report.problem:
+        lines.append("there is an index, and it cannot be used")
+    elif report.header is None:
         lines.append("no index: every video is scored")
     else:
         lines += _held(report)
@@ -39,7 +41,9 @@ def render_index_status(report: IndexStatusReport) -> Rendered:
         told = Changes(
             added=len(changed.new), changed=len(changed.changed), removed=len(changed.gone)
         )
-        lines.append(f"on the disk since: {_changes(told)}; take it up with `vidret index update`")
+        same = "" if report.shares == 1 else " and the same --scheduler"
+        lines.append(f"on the disk since: {_changes(told)}")
+        lines.append(f"take it up with `{report.to_update}`{same}")
     return "\n".join(lines)
 
 
@@ -56,6 +60,11 @@ def render_index_check(report: IndexCheckReport) -> Rendered:
     )
     if report.problems:
         caption = caption.partition(";")[0]
+    if report.holds_all:
+        caption += (
+            "; a shortlist that has room for every video agrees whatever the index is worth: give "
+            f"--shortlist below {report.header.videos:,} to learn something"
+        )
     table = Table(
         title=f"Agreement with an exhaustive search, head {report.header.head}",
         columns=("of", "in the shortlist", "after re-ranking"),

@@ -32,6 +32,12 @@ class Table:
     caption: str = ""
 
 
+class Raw(str):
+    """Names of files for a pipe: the very bytes that they are called by, and no end of line."""
+
+    __slots__ = ()
+
+
 Rendered = str | Table | Iterable[str | Table]
 
 
@@ -39,10 +45,22 @@ def show(rendered: Rendered, *, file: TextIO | None = None) -> None:
     """Write what a renderer made: text, tables, or both in turn."""
     file = file or sys.stdout
     for part in [rendered] if isinstance(rendered, str | Table) else rendered:
-        if isinstance(part, str):
+        if isinstance(part, Raw):
+            _write_raw(part, file)
+        elif isinstance(part, str):
             file.write(f"{part}\n")
         else:
             print_table(part.title, part.columns, part.rows, caption=part.caption, file=file)
+
+
+def _write_raw(text: Raw, file: TextIO) -> None:
+    """Past the encoding of a stream, which has no sign for some names; a stream may have none."""
+    if hasattr(file, "buffer"):
+        file.flush()
+        file.buffer.write(os.fsencode(text))
+        file.buffer.flush()
+    else:
+        file.write(text)
 
 
 def print_table(

@@ -20,6 +20,7 @@ from vidret.extract.task import (
     extract_videos,
     store_pixels,
 )
+from vidret.extract.telling import hearing
 from vidret.pipelines.display.progress import OnProgress, Progress
 
 if TYPE_CHECKING:
@@ -110,15 +111,23 @@ def run_tasks(
         return None if shard is None else encoding(shard)
 
     on_progress(progress)
-    for _, result in run_jobs(client, jobs(), then=then):
-        before = progress
-        ended = result.entry.kind == "video" or (
-            result.entry.kind == "pixel" and pixels.video_file(result.entry) not in encodings
-        )
-        progress = _advance(progress, result, pace, ended=ended)
-        if progress != before:
-            on_progress(progress)
-        yield result
+
+    def show() -> None:
+        on_progress(replace(progress, done=progress.done + heard.videos))
+
+    made = {settings.folder / name for name in encodings}
+    with hearing(client, made, show) as heard:
+        for _, result in run_jobs(client, jobs(), then=then):
+            before = progress
+            ended = result.entry.kind == "video" or (
+                result.entry.kind == "pixel" and pixels.video_file(result.entry) not in encodings
+            )
+            with heard.lock:
+                heard.close(settings.folder / result.entry.file)
+                progress = _advance(progress, result, pace, ended=ended)
+                if progress != before:
+                    show()
+            yield result
 
 
 def _advance(progress: Progress, result: TaskResult, pace: Pace, *, ended: bool) -> Progress:

@@ -123,11 +123,16 @@ def require_fitting(header: IndexHeader, ranker: Ranker) -> None:
     Raises:
         MismatchError: it is one.
     """
-    facts = ranker.corpus.cache.fingerprint
-    if header.features != facts.features_digest or header.cache != ranker.corpus.cache.folder.name:
+    facts, name = ranker.corpus.cache.fingerprint, ranker.corpus.cache.folder.name
+    if header.features != facts.features_digest:
         raise MismatchError(
             f"the index of {header.cache} for {header.head} was made from other features "
             f"({header.features} there, {facts.features_digest} here): {AGAIN}"
+        )
+    if header.cache != name:
+        raise MismatchError(
+            f"the index of {header.cache} for {header.head} lies where that of {name} belongs: "
+            f"{AGAIN}"
         )
     if header.head_digest != ranker.digest:
         raise MismatchError(

@@ -48,6 +48,7 @@ class IndexStatusReport:
         behind: what of the cache the index does not know yet.
         changed: how the files differ from the cache.
         problem: why it cannot be used, or empty.
+        to_update: the command that takes up what changed; empty where nothing did.
         shares: into how many the cache was cut.
     """
 
@@ -59,6 +60,7 @@ class IndexStatusReport:
     behind: Changes
     changed: Differences
     problem: str
+    to_update: str = ""
     shares: int = 1
 
     @property
@@ -76,6 +78,11 @@ class IndexCheckReport:
     """Whether an index is whole, and how often it leads to what an exhaustive search finds.
 
     With shares each is asked for the best of its own videos, and `agreement` is their mean.
+
+    Args:
+        shortlist: how many videos it had.
+        problems: files that have other bytes than were written.
+        to_build: the command that makes the index anew.
     """
 
     folder: Path
@@ -83,7 +90,13 @@ class IndexCheckReport:
     agreement: Agreement
     shortlist: int
     problems: tuple[str, ...]
+    to_build: str = "vidret index build"
     shares: int = 1
+
+    @property
+    def holds_all(self) -> bool:
+        """Whether the shortlist has room for every video, so that the comparison says nothing."""
+        return self.shortlist * self.shares >= self.header.videos
 
     @property
     def verdict(self) -> VidretError | None:
@@ -91,7 +104,7 @@ class IndexCheckReport:
         if not self.problems:
             return None
         return DamagedError(
-            f"{self.folder}: {self.problems[0]}: make it again with `vidret index build`"
+            f"{self.folder}: {self.problems[0]}: make it again with `{self.to_build}`"
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -125,6 +138,7 @@ def all_standing(reports: Sequence[IndexStatusReport]) -> IndexStatusReport:
             changed=tuple(name for report in reports for name in report.changed.changed),
         ),
         problem=next((report.problem for report in reports if report.problem), ""),
+        to_update=next((report.to_update for report in reports if report.to_update), ""),
         shares=len(reports),
     )
 

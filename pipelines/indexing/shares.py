@@ -20,6 +20,7 @@ from vidret.pipelines.indexing.reports import (
 from vidret.pipelines.indexing.upkeep import bring_up_to_date, check, look_at, make_anew
 from vidret.pipelines.searching.crew import Crew
 from vidret.pipelines.searching.cutting import parts_of, parts_that_know_each_other
+from vidret.pipelines.searching.known import index_command
 from vidret.pipelines.searching.parts import look, scene_of
 from vidret.pipelines.searching.ranker import Ranker
 from vidret.pipelines.searching.scene import Part
@@ -91,9 +92,10 @@ class SharedIndex:
             MissingError: some share has no index.
         """
         if shares_indexed(self.work, self.cache, self.head) is None:
+            command = index_command("build", cache=self.cache, work=self.work, head=self.head)
             raise MissingError(
                 f"{index_place(self.work, self.cache, self.head)} holds no index of shares: make "
-                "one with `vidret index build` and the same --scheduler"
+                f"one with `{command}` and the same --scheduler"
             )
         tell = _telling(len(self.parts) * questions, _asked, on_progress)
         return all_checked(self.crew.ask(self.parts, _check, questions, shortlist, on_answer=tell))

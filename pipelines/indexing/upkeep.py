@@ -1,6 +1,7 @@
 """The index of what one head ranks: made, brought up to date, looked at, checked."""
 
 from pathlib import Path
+from typing import TypedDict
 
 from vidret.data.errors import DamagedError, MismatchError, MissingError
 from vidret.data.index.store import open_index, read_header, verify_index
@@ -15,6 +16,11 @@ from vidret.pipelines.indexing.building import (
 from vidret.pipelines.indexing.checking import agreement_of
 from vidret.pipelines.indexing.places import index_folder
 from vidret.pipelines.indexing.reports import IndexCheckReport, IndexReport, IndexStatusReport
+from vidret.pipelines.searching.known import (
+    index_command,
+    naming_what_to_build,
+    update_command,
+)
 from vidret.pipelines.searching.ranker import Ranker
 
 
@@ -34,11 +40,12 @@ def bring_up_to_date(
 ) -> IndexReport:
     """Take in what is new, and forget what is gone; make the index where there is none."""
     folder = index_folder(work, ranker)
-    try:
-        read_header(folder)
-    except MissingError:
-        return make_anew(work, ranker, every_frame=every_frame, on_progress=on_progress)
-    header, changes = update_index(folder, ranker, on_progress=on_progress)
+    with naming_what_to_build(**_named(work, ranker)):
+        try:
+            read_header(folder)
+        except MissingError:
+            return make_anew(work, ranker, every_frame=every_frame, on_progress=on_progress)
+        header, changes = update_index(folder, ranker, on_progress=on_progress)
     return IndexReport(folder=folder, header=header, changes=changes, built=False)
 
 
@@ -46,14 +53,16 @@ def look_at(work: Path, ranker: Ranker) -> IndexStatusReport:
     """Say what is indexed, and what is not yet."""
     folder, behind, header, problem = index_folder(work, ranker), Changes(), None, ""
     try:
-        stored = open_index(folder)
+        with naming_what_to_build(**_named(work, ranker)):
+            stored = open_index(folder)
+            require_fitting(stored.header, ranker)
         header = stored.header
-        require_fitting(header, ranker)
         _, _, behind = differences(stored.entries, ranker)
     except MissingError:
         behind = Changes(added=len(ranker.corpus))
     except (MismatchError, DamagedError) as error:
         problem = str(error)
+    changed = ranker.corpus.differences()
     return IndexStatusReport(
         folder=folder,
         cache=ranker.corpus.cache.folder,
@@ -61,8 +70,9 @@ def look_at(work: Path, ranker: Ranker) -> IndexStatusReport:
         videos=len(ranker.corpus),
         header=header,
         behind=behind,
-        changed=ranker.corpus.differences(),
+        changed=changed,
         problem=problem,
+        to_update=update_command(**_named(work, ranker)) if changed else "",
     )
 
 
@@ -76,9 +86,10 @@ def check(
 ) -> IndexCheckReport:
     """Compare the shortlist with an exhaustive search, and every file with its checksum."""
     folder = index_folder(work, ranker)
-    problems = verify_index(folder)
-    stored = open_index(folder)
-    require_fitting(stored.header, ranker)
+    with naming_what_to_build(**_named(work, ranker)):
+        problems = verify_index(folder)
+        stored = open_index(folder)
+        require_fitting(stored.header, ranker)
     return IndexCheckReport(
         folder=folder,
         header=stored.header,
@@ -87,4 +98,16 @@ def check(
         ),
         shortlist=shortlist,
         problems=tuple(problems),
+        to_build=index_command("build", **_named(work, ranker)),
     )
+
+
+class _Named(TypedDict):
+    cache: Path
+    work: Path
+    head: str
+
+
+def _named(work: Path, ranker: Ranker) -> _Named:
+    """What a command has to name so that it is about the index of a head."""
+    return _Named(cache=ranker.corpus.cache.folder, work=work, head=ranker.name)

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from vidret.data.manifest import read_manifest
 from vidret.extract.schedule import Place, dask_client
 from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.display.progress import OnProgress
+from vidret.pipelines.searching.known import naming_what_to_build
 from vidret.pipelines.searching.searcher import Searcher, what_to_search
 from vidret.pipelines.searching.spread import SpreadSearcher
 
@@ -56,18 +58,27 @@ def searching(
         extract=at_cluster(extract or ExtractConfig(), place),
         on_progress=on_progress,
     )
+    for folder in (found, *also):
+        read_manifest(folder)  # a name that is no cache is told before anything is loaded
+    in_full = naming_what_to_build(cache=found, work=work, head=next(iter(folders)))
     if place is None:
-        yield Searcher(work=work, cache=found, runs=folders, device=device, offline=offline)
+        with in_full:
+            searcher = Searcher(
+                work=work, cache=found, runs=folders, device=device, offline=offline
+            )
+        yield searcher
         return
     with dask_client(place) as client:
-        yield SpreadSearcher(
-            client,
-            work=work,
-            caches=[found, *also],
-            runs=folders,
-            device=device,
-            offline=offline,
-        )
+        with in_full:
+            spread = SpreadSearcher(
+                client,
+                work=work,
+                caches=[found, *also],
+                runs=folders,
+                device=device,
+                offline=offline,
+            )
+        yield spread
 
 
 def at_cluster(extract: ExtractConfig, place: Place | None) -> ExtractConfig:

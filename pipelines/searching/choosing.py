@@ -6,7 +6,8 @@ from pathlib import Path
 from vidret.data.errors import ConfigError, DamagedError, MismatchError, MissingError
 from vidret.heads.catalog import HEADS, head_names
 from vidret.pipelines.config.resolve import did_you_mean
-from vidret.pipelines.config.searching import RankConfig
+from vidret.pipelines.config.searching import IndexConfig, RankConfig, SearchConfig
+from vidret.pipelines.config.serving import ServeConfig
 from vidret.pipelines.searching.ranker import ZERO_SHOT
 from vidret.pipelines.training.runs import (
     LAST,
@@ -41,6 +42,24 @@ def usual_runs(work: Path) -> list[str]:
         return [_name_of(work, newest_run(work)), ZERO_SHOT]
     except MissingError:
         return [ZERO_SHOT]
+
+
+def refuse_encoders(config: IndexConfig | SearchConfig | ServeConfig) -> None:
+    """Refuse `--backbone` and `--audio` where they would have no say.
+
+    Raises:
+        ConfigError: a run ranks, which has encoders of its own.
+    """
+    if isinstance(config, ServeConfig):
+        runs, instead = list(config.heads) or usual_runs(config.work), "--heads"
+    else:
+        runs, instead = choose_runs(config)[:1], "--head"
+    run = next((name for name in runs if name != ZERO_SHOT), None)
+    if run is not None:
+        raise ConfigError(
+            f"run {run} ranks what was looked at with its own encoders: leave out --backbone and "
+            f"--audio, or add {instead} {ZERO_SHOT}"
+        )
 
 
 def _run_of_head(work: Path, head: str) -> str:

@@ -1,6 +1,7 @@
 """What is searched: the videos of a cache, which of them a question lets in, where they lie."""
 
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -17,6 +18,7 @@ from vidret.data.errors import MissingError
 from vidret.data.features import SplitFeatures
 from vidret.data.folder import FOLDER_NAME
 from vidret.data.folders.listing import list_folder
+from vidret.data.manifest import MANIFEST
 from vidret.data.printable import printable
 from vidret.data.samples import AudioState
 from vidret.data.storage.projections import Projections
@@ -60,7 +62,7 @@ class Corpus:
     @cached_property
     def opaque_ids(self) -> list[str]:
         """What each video is called outside: a hash of its id."""
-        return [xxhash.xxh3_128_hexdigest(_bytes(name)) for name in self.features.video_ids]
+        return [opaque_id(name) for name in self.features.video_ids]
 
     @cached_property
     def places(self) -> NDArray[np.int64]:
@@ -172,19 +174,24 @@ class Corpus:
         return np.flatnonzero(allowed)
 
     def differences(self) -> Differences:
-        """Which files are gone, have another size, or came since."""
-        features = self.features
+        """Which files are gone, changed, or new.
+
+        A file of another size has changed; so has one of a folder of one's own that was written to
+        after the cache was, which is what `vidret extract` would look into, too.
+        """
+        features, own = self.features, self.cache.fingerprint.dataset == FOLDER_NAME
+        since = _written(self.cache.folder) if own else math.inf
         gone, changed = [], []
         for row, name in enumerate(features.video_ids):
             try:
-                size = self.file(row).stat().st_size
+                facts = self.file(row).stat()
             except OSError:
                 gone.append(name)
                 continue
-            if size != features.sizes[row]:
+            if facts.st_size != features.sizes[row] or facts.st_mtime_ns > since:
                 changed.append(name)
         new: tuple[str, ...] = ()
-        if self.cache.fingerprint.dataset == FOLDER_NAME and self.root.is_dir():
+        if own and self.share[1] == 1 and self.root.is_dir():  # a share knows not what others hold
             known = {*features.video_ids, *(one.id for one in self.cache.failures())}
             new = tuple(name for name in list_folder(self.root).videos if name not in known)
         return Differences(gone=tuple(gone), changed=tuple(changed), new=new)
@@ -259,9 +266,22 @@ def existing(path: Path) -> Path:
     if not path.is_file():
         raise MissingError(
             f"{printable(path.name)} is not there any more: bring the index up to date with "
-            "`vidret index update`"
+            "`vidret index update FOLDER`, with the folder that is searched"
         )
     return path
+
+
+def _written(folder: Path) -> float:
+    """When a cache was written last, in nanoseconds; never, where it is gone."""
+    try:
+        return (folder / MANIFEST).stat().st_mtime_ns
+    except OSError:
+        return math.inf
+
+
+def opaque_id(name: str) -> str:
+    """What a video is called outside: a hash of its id."""
+    return xxhash.xxh3_128_hexdigest(_bytes(name))
 
 
 def numbers_of(names: Iterable[str]) -> NDArray[np.int64]:

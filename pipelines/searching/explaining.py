@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -72,6 +74,21 @@ def _asked(head: MGFI, texts: Texts, videos: Videos) -> tuple[Tensor, Tensor]:
     assert k is not None
     a = q @ k[0][videos.frame_mask[0]].T  # (5)
     return (a / q.shape[-1] ** 0.5).softmax(-1), a.amax(-1) * head.word_log_scale.exp()
+
+
+def sentence_frame_likeness(
+    texts: Texts, videos: Videos, sharpness: float
+) -> Float[Tensor, "text video frame"]:
+    """How alike each frame is to the sentence in CLIP's space: a softmax over the frames.
+
+    Args:
+        texts: some texts.
+        videos: some videos.
+        sharpness: what cosines are multiplied by, CLIP's own scale.
+    """
+    sentences, frames = normalize(texts.sentence, dim=-1), normalize(videos.frames, dim=-1)
+    cosines = sharpness * torch.einsum("tc,vnc->tvn", sentences, frames)
+    return cosines.masked_fill(~videos.frame_mask, -torch.inf).softmax(-1)
 
 
 def by_word(tokens: list[str], grid: Grid) -> tuple[tuple[str, ...], Grid]:

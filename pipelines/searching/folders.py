@@ -9,20 +9,22 @@ from typing import Any
 import xxhash
 
 from vidret.data.cache import FeatureCache
+from vidret.data.catalog import FOLDER_PREFIX
 from vidret.data.errors import MissingError, VidretError
+from vidret.data.folder import FOLDER_NAME, root_of
 from vidret.data.folders.listing import walk
 from vidret.data.manifest import MANIFEST
 from vidret.data.printable import printable
 from vidret.data.storage.publish import publish
 from vidret.extract.backends import installed
-from vidret.pipelines.config.settings import ExtractConfig
+from vidret.pipelines.config.settings import REAL_AUDIO, REAL_BACKBONE, TINY, ExtractConfig
 from vidret.pipelines.display.progress import OnProgress
+from vidret.pipelines.searching.known import caches_of_folder, changes_text, held_by
 from vidret.pipelines.training.runs import encoders_of_run, read_run, trained_on
 
 log = logging.getLogger(__name__)
 
 SEEN = "folders"  # below the work folder's index/
-FOLDER = "folder:"
 
 
 def cache_of_folder(
@@ -44,7 +46,8 @@ def cache_of_folder(
         path: the folder.
         work: the work folder.
         run_folder: of the run that is to rank it; the cache is made with its encoders.
-        extract: how to cache it where no run says so.
+        extract: how to cache it where no run says so; where no encoder is named either, it is
+            cached as it was the last time.
         device: where encoders run.
         offline: forbid the hub.
         on_progress: told how far the caching is.
@@ -52,28 +55,143 @@ def cache_of_folder(
     Raises:
         MissingError: there is no such folder, no video in it, or no weights of an encoder.
     """
-    root = path.expanduser().absolute()
+    config = how_to_cache(
+        path, work=work, run_folder=run_folder, extract=extract, device=device, offline=offline
+    )
+    return _up_to_date(root_of(path), config, on_progress)
+
+
+def how_to_cache(
+    path: Path,
+    *,
+    work: Path,
+    run_folder: Path | None,
+    extract: ExtractConfig,
+    device: str = "auto",
+    offline: bool = False,
+) -> ExtractConfig:
+    """The settings that a folder is cached with; see `cache_of_folder`. Nothing is cached here.
+
+    Raises:
+        MissingError: there is no such folder, or no weights of an encoder are named.
+    """
+    root = root_of(path)
     if not root.is_dir():
         raise MissingError(f"{printable(root)} is no folder: give one that holds videos")
+    if run_folder is not None:
+        extract = replace(extract, **settings_of_run(work, run_folder))
+    elif extract.backbone is None:
+        extract = _as_the_last_time(root, work, extract)
+    if extract.backbone == TINY and extract.audio is None:
+        extract = replace(extract, audio=TINY)
+    return _settings_for(root, work, extract, device=device, offline=offline)
+
+
+def refreshed(
+    cache: FeatureCache,
+    extract: ExtractConfig,
+    *,
+    device: str = "auto",
+    offline: bool = False,
+    on_progress: OnProgress = lambda _: None,
+) -> Path:
+    """A cache of a folder of videos, brought up to date where it lies; any other as it is.
+
+    Args:
+        cache: to take.
+        extract: where and how fast to extract; what decides features is as it was.
+        device: where encoders run.
+        offline: forbid the hub.
+        on_progress: told how far the caching is.
+    """
+    root = Path(cache.manifest.settings["root"])
+    if cache.fingerprint.dataset != FOLDER_NAME or not root.is_dir():
+        return cache.folder
+    work = cache.folder.absolute().parent.parent
+    extract = replace(extract, **settings_of_cache(cache))
+    config = _settings_for(root_of(root), work, extract, device=device, offline=offline)
+    if _known_cache(_place(config), look_of(root)) is None and not _is_made_again(cache, config):
+        log.warning(
+            "%s is taken as it is: its folder would be cached in another place today, by "
+            "`vidret extract`",
+            printable(cache.folder),
+        )
+        return cache.folder
+    _up_to_date(root, config, on_progress)
+    return cache.folder
+
+
+def _is_made_again(cache: FeatureCache, config: ExtractConfig) -> bool:
+    """Whether an extraction would go on in this very cache."""
+    from vidret.pipelines.extract import settle  # Dask takes a second to import
+
+    return settle(config).folder.resolve() == cache.folder.resolve()
+
+
+def _settings_for(
+    root: Path, work: Path, extract: ExtractConfig, *, device: str, offline: bool
+) -> ExtractConfig:
+    """How a folder is cached; what it would be refused for is said before anything is done."""
     config = replace(
         extract,
         work=work,
         offline=offline,
         device=device,
-        dataset=f"{FOLDER}{root}",
+        dataset=f"{FOLDER_PREFIX}{root}",
         root=None,
         clips=None,
         dry_run=False,
-        **({} if run_folder is None else settings_of_run(work, run_folder)),
     )
+    require_weights(config)
+    return config
+
+
+def require_weights(config: ExtractConfig) -> None:
+    """Refuse encoders whose weights nobody named, before a file is looked at.
+
+    Raises:
+        MissingError: there are none.
+    """
+    if config.backbone is None:
+        name = REAL_BACKBONE.partition("@")[0]
+        hub = f"--backbone {REAL_BACKBONE} --audio none to fetch OpenAI's from the hub, "
+        raise MissingError(
+            "no weights are known to look at videos with, and no run names any: add "
+            f"{'' if config.offline else hub}--backbone {name}@FILE with weights that are here, or "
+            "--backbone tiny to try the way with the bundled toy (docs/search.md says how to keep "
+            "this choice)"
+        )
+    if config.audio_name == REAL_AUDIO:
+        raise MissingError(
+            f"no weights are known to listen with: add --audio {REAL_AUDIO}@FILE, or "
+            "--audio none to leave the sound out (docs/search.md says how to keep this choice)"
+        )
+
+
+def _as_the_last_time(root: Path, work: Path, extract: ExtractConfig) -> ExtractConfig:
+    """The settings that the folder was cached with, where it was."""
+    for folder, _ in caches_of_folder(root, work):
+        try:
+            return replace(extract, **settings_of_cache(FeatureCache.open(folder, partial=True)))
+        except VidretError as error:
+            log.warning("Leaving out %s: %s", printable(folder), error)
+    return extract
+
+
+def _up_to_date(root: Path, config: ExtractConfig, on_progress: OnProgress) -> Path:
+    """The cache of a folder, after what changed in it was taken up; what this was is said."""
     seen, place = look_of(root), _place(config)
     if not (config.force or config.retry_failed):
         known = _known_cache(place, seen)
         if known is not None:
             log.debug("%s is as it was: nothing is cached anew", printable(root))
             return known
+    before = {folder: held_by(folder) for folder, _ in caches_of_folder(root, config.work)}
     folder = extracting(config, on_progress)
     _remember(place, seen, folder)
+    told = changes_text(before.get(folder), held_by(folder))
+    if told:
+        log.info("%s: %s", printable(root), told)
     return folder
 
 
@@ -87,30 +205,24 @@ def extracting(config: ExtractConfig, on_progress: OnProgress) -> Path:
 def settings_of_run(work: Path, run_folder: Path) -> dict[str, Any]:
     """What an extraction has to be told so that a run can rank what comes out."""
     run = read_run(run_folder)
-    made = FeatureCache.open(trained_on(work, run), partial=True)
-    facts = made.fingerprint
-    wanted = {name: made.manifest.settings[name] for name in ("backbone", "audio", "decoder")}
-    wanted |= {"frames": facts.frames, "sampling": facts.frame_policy}
-    wanted |= {"features": facts.features, "precision": facts.precision}
+    wanted = settings_of_cache(FeatureCache.open(trained_on(work, run), partial=True))
     if run.has_own_encoders:  # also where nothing is cached with them yet
         wanted["backbone"], wanted["audio"] = encoders_of_run(work, run.name)
     return wanted
 
 
-def extraction_of_cache(cache: FeatureCache, work: Path, *, offline: bool) -> ExtractConfig:
-    """The settings that made the cache of a folder, to bring it up to date."""
+def settings_of_cache(cache: FeatureCache) -> dict[str, Any]:
+    """What an extraction has to be told so that its features are those of a cache."""
     settings, facts = cache.manifest.settings, cache.fingerprint
-    return ExtractConfig(
-        work=work,
-        offline=offline,
-        backbone=settings["backbone"],
-        audio=settings["audio"],
-        decoder=settings["decoder"],
-        frames=facts.frames,
-        sampling=facts.frame_policy,
-        features=facts.features,
-        precision=facts.precision,
-    )
+    return {
+        "backbone": settings["backbone"],
+        "audio": settings["audio"],
+        "decoder": settings["decoder"],
+        "frames": facts.frames,
+        "sampling": facts.frame_policy,
+        "features": facts.features,
+        "precision": facts.precision,
+    }
 
 
 def look_of(root: Path) -> str:

@@ -22,6 +22,7 @@ from vidret.heads.retriever import ReadyVideos, Retriever
 from vidret.heads.scoring import block_sizes, scoring
 from vidret.pipelines.evaluate import require_same_features
 from vidret.pipelines.searching.corpus import Corpus
+from vidret.pipelines.searching.explaining import sentence_frame_likeness
 from vidret.pipelines.training.projecting import features_of_run
 from vidret.pipelines.training.runs import Run, load_weights, read_run
 
@@ -101,13 +102,21 @@ class Ranker:
     def frame_weights(
         self, texts: Texts, rows: NDArray[np.int64]
     ) -> Float[np.ndarray, "video frame"]:
-        """What each frame of some videos counts for one text."""
+        """What each frame of some videos counts for one text.
+
+        A head that weighs frames whatever the text says does not know where in a video the answer
+        is; the likeness of frame and sentence tells it instead.
+        """
         found = [np.zeros((0, self.corpus.features.frames.shape[1]))]
         with scoring(self.retriever):
             for start in range(0, len(rows), SHOWN_AT_ONCE):
                 some = rows[start : start + SHOWN_AT_ONCE]
                 videos = self.corpus.videos(some, self.projections).to(self.device)
-                weights = self.retriever.frame_weights(texts, videos)[0]
+                if self.retriever.video_head.weighs_by_text:
+                    weights = self.retriever.frame_weights(texts, videos)[0]
+                else:
+                    sharpness = self.corpus.cache.fingerprint.logit_scale
+                    weights = sentence_frame_likeness(texts, videos, sharpness)[0]
                 found.append(weights.double().cpu().numpy())
         return np.concatenate(found)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Lock
 
 from vidret.data.cache import newest_cache
+from vidret.data.manifest import read_manifest
 from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.display.progress import OnProgress
 from vidret.pipelines.searching.answering import answer_question
@@ -16,6 +17,7 @@ from vidret.pipelines.searching.calibrating import Calibrations
 from vidret.pipelines.searching.choosing import usual_runs
 from vidret.pipelines.searching.corpus import Corpus
 from vidret.pipelines.searching.folders import cache_of_folder
+from vidret.pipelines.searching.known import naming_what_to_build
 from vidret.pipelines.searching.one_video import explain_video, neighbours_of
 from vidret.pipelines.searching.ranker import ZERO_SHOT, Ranker
 from vidret.pipelines.searching.scene import Part, open_scene, status_of
@@ -221,7 +223,9 @@ def open_searcher(
         extract=extract,
         on_progress=on_progress,
     )
-    return Searcher(work=work, cache=found, runs=folders, device=device, offline=offline)
+    read_manifest(found)  # a name that is no cache is told before anything is loaded
+    with naming_what_to_build(cache=found, work=work, head=next(iter(folders))):
+        return Searcher(work=work, cache=found, runs=folders, device=device, offline=offline)
 
 
 def what_to_search(

@@ -15,6 +15,7 @@ from vidret.pipelines.indexing.building import differences, require_fitting
 from vidret.pipelines.indexing.places import index_folder
 from vidret.pipelines.indexing.vectors import question_vector
 from vidret.pipelines.searching.answers import Question
+from vidret.pipelines.searching.known import index_command
 from vidret.pipelines.searching.ranker import Ranker
 
 log = logging.getLogger(__name__)
@@ -79,24 +80,25 @@ def open_shortlister(work: Path, ranker: Ranker, *, below: int) -> Shortlister |
     """
     if len(ranker.corpus) <= below:
         return None
-    folder = index_folder(work, ranker)
+    cache = ranker.corpus.cache.folder
     try:
-        stored = open_index(folder)
+        stored = open_index(index_folder(work, ranker))
     except MissingError:
         log.info(
-            "No index of %s for %s: all of its %s videos are scored; `vidret index build` makes "
-            "searches quick",
-            ranker.corpus.cache.folder.name,
+            "No index of %s for %s: all of its %s videos are scored; `%s` makes searches quick",
+            cache.name,
             ranker.name,
             f"{len(ranker.corpus):,}",
+            index_command("build", cache=cache, work=work, head=ranker.name),
         )
         return None
     require_fitting(stored.header, ranker)
     unknown, _, _ = differences(stored.entries, ranker)
     if len(unknown) > max(below, len(ranker.corpus) // 10):
         log.warning(
-            "The index does not know %s videos yet: `vidret index update` makes searches quick",
+            "The index does not know %s videos yet: `%s` makes searches quick",
             f"{len(unknown):,}",
+            index_command("update", cache=cache, work=work, head=ranker.name),
         )
     return Shortlister(index=stored, ranker=ranker, unknown=unknown, below=below)
 

@@ -49,6 +49,7 @@ from vidret.pipelines.serving.forms import (
 from vidret.pipelines.serving.library import CLIP_SECONDS, Library, gone
 from vidret.pipelines.serving.opening import RefusedError
 from vidret.pipelines.serving.previews import Preview
+from vidret.pipelines.serving.sending import SentFile
 
 KEEP_PICTURES = {"cache-control": "private, max-age=3600"}
 KEEP_FILES = {"cache-control": "private, no-cache"}
@@ -168,10 +169,8 @@ def _add_pictures(api: APIRouter, library: Library) -> None:
         responses=problems(404, 409, 410) | {200: {"content": {"image/jpeg": {}}}},
     )
     async def thumb(video: Video, t: Second = 0.0, width: Width = 320) -> Response:
-        """A picture of a moment."""
-        jpeg = await library.run(
-            "draw", lambda: library.stills.draw(library.file_of(video), t, width)
-        )
+        """A picture of a moment; 422 where the video has ended before."""
+        jpeg = await library.run("draw", lambda: library.draw(video, t, width))
         return Response(jpeg, media_type="image/jpeg", headers=KEEP_PICTURES)
 
 
@@ -179,14 +178,32 @@ def _add_files(api: APIRouter, library: Library) -> None:
     """The video itself, its preview, and clips of it."""
     of_file = problems(404, 409, 410, 416) | {
         200: {"content": {"video/*": {}}, "description": "The whole file."},
+        304: {"description": "It is as the header If-None-Match has it."},
         206: {"content": {"video/*": {}}, "description": "The bytes of the Range header."},
     }
 
-    @api.get("/videos/{video}/media", response_class=FileResponse, responses=of_file)
     async def media(video: Video) -> FileResponse:
         """The file as it lies on the disk; takes the header Range."""
         path = await library.run("look", lambda: library.file_of(video))
         return _as_file(path, _kind_of(path))
+
+    async def preview_media(video: Video) -> FileResponse:
+        """The preview that was made of a file; takes the header Range."""
+        path = await library.run("look", lambda: library.previews.file(library.file_of(video)))
+        if path is None:
+            raise NoPreviewError("there is no preview of this video yet: ask for one with POST")
+        return _as_file(path, "video/mp4")
+
+    for place, sends in (("media", media), ("preview/media", preview_media)):
+        for way in ("GET", "HEAD"):
+            api.add_api_route(
+                f"/videos/{{video}}/{place}",
+                sends,
+                methods=[way],
+                response_class=FileResponse,
+                responses=of_file,
+                operation_id=f"{way.lower()}_{sends.__name__}",
+            )
 
     @api.get(
         "/videos/{video}/preview", response_model=PreviewForm, responses=problems(404, 409, 410)
@@ -202,14 +219,6 @@ def _add_files(api: APIRouter, library: Library) -> None:
         """Have a preview made, where a browser cannot play the file."""
         return await _preview(library, video, library.previews.ask)
 
-    @api.get("/videos/{video}/preview/media", response_class=FileResponse, responses=of_file)
-    async def preview_media(video: Video) -> FileResponse:
-        """The preview that was made of a file; takes the header Range."""
-        path = await library.run("look", lambda: library.previews.file(library.file_of(video)))
-        if path is None:
-            raise NoPreviewError("there is no preview of this video yet: ask for one with POST")
-        return _as_file(path, "video/mp4")
-
     @api.get(
         "/videos/{video}/clip",
         response_class=FileResponse,
@@ -217,7 +226,7 @@ def _add_files(api: APIRouter, library: Library) -> None:
         | {200: {"content": {"video/mp4": {}}, "description": "The clip as a file of its own."}},
     )
     async def clip(video: Video, start: Second, end: Second, pad: Pad = 0.0) -> FileResponse:
-        """A stretch of a video as MP4, to keep."""
+        """A stretch of a video as MP4, to keep; 422 where the video shows nothing there."""
         if not 0 < end - start <= MOST_CLIP:
             raise ConfigError(
                 f"a clip from {start:g} to {end:g} s: give an end after the start, "
@@ -250,7 +259,11 @@ def _status(library: Library) -> StatusForm:
             status = library.opening.status()
         standing = library.opening.standing
     return form_of_status(
-        standing, status, version=installed("vidret"), read_only=library.read_only
+        standing,
+        status,
+        reason=library.wording.bare(standing.reason),
+        version=installed("vidret"),
+        read_only=library.read_only,
     )
 
 
@@ -264,7 +277,7 @@ def _as_file(path: Path, kind: str) -> FileResponse:
         status = path.stat()
     except OSError:
         raise gone() from None
-    return FileResponse(path, media_type=kind, headers=KEEP_FILES, stat_result=status)
+    return SentFile(path, kind=kind, headers=KEEP_FILES, facts=status)
 
 
 def _kind_of(path: Path) -> str:

@@ -21,14 +21,16 @@ from vidret.data.errors import (
     VidretError,
 )
 from vidret.extract.backends import installed
+from vidret.extract.decoding.beginnings import NothingThereError
 from vidret.extract.schedule import SchedulerGoneError
 from vidret.pipelines.searching.answers import UnknownVideoError
 from vidret.pipelines.serving.api import NoPreviewError, build_router
-from vidret.pipelines.serving.forms import without_folders
+from vidret.pipelines.serving.asking import advice_on
 from vidret.pipelines.serving.gathering import BusyError
 from vidret.pipelines.serving.guarding import Guard
 from vidret.pipelines.serving.library import GoneError, Library, gone
 from vidret.pipelines.serving.opening import NotReadyError, RefusedError
+from vidret.pipelines.serving.wording import Wording
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ CODES: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
     (MismatchError, 409),
     (DamagedError, 409),
     (ConfigError, 422),
+    (NothingThereError, 422),
     (DecodeError, 404),
     (MissingError, 410),
 )
@@ -77,7 +80,7 @@ def build_app(
     )
     app.include_router(build_router(library))
     _add_page(app)
-    _add_problems(app)
+    _add_problems(app, library.wording)
     app.add_middleware(Guard, token=token, hosts=hosts)
     return app
 
@@ -100,7 +103,7 @@ def _sends(file: Path, kind: str) -> Any:  # noqa: ANN401 - an endpoint
     return send
 
 
-def _add_problems(app: FastAPI) -> None:
+def _add_problems(app: FastAPI, wording: Wording) -> None:
     """Turn errors into a status and a sentence."""
 
     async def of_vidret(_: Request, error: Exception) -> JSONResponse:
@@ -110,19 +113,19 @@ def _add_problems(app: FastAPI) -> None:
         if isinstance(error, UnknownVideoError):
             return _problem(code, UNKNOWN)
         headers = {"retry-after": "2"} if code == 503 else None
-        return _problem(code, without_folders(str(error)), headers)
+        told = wording.plain if isinstance(error, ConfigError) else wording.bare
+        return _problem(code, told(str(error)), headers)
 
     async def of_files(_: Request, error: Exception) -> JSONResponse:
         log.warning("A file could not be read: %s", error)
         return _problem(410, str(gone()))
 
-    async def of_validation(_: Request, error: Exception) -> JSONResponse:
+    async def of_validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         if first["loc"][:2] == ("path", "video"):
             return _problem(404, UNKNOWN)
-        name = first["loc"][1] if len(first["loc"]) > 1 else first["loc"][0]
-        return _problem(422, f"{name}: {first['msg'].lower()}")
+        return _problem(422, advice_on(first, request.url.path))
 
     async def of_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)

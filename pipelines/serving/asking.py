@@ -1,8 +1,9 @@
 """What a request may say: every value has its limits, and its words for the schema."""
 
 import re
+from collections.abc import Mapping
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Path, Query
 from pydantic import BeforeValidator
@@ -11,7 +12,7 @@ from vidret.data.errors import ConfigError
 from vidret.pipelines.searching.answers import Question
 
 MOST_TEXT = 2_000
-MOST_TOP = 1_000
+MOST_TOP, MOST_FEW = 1_000, 50
 MOST_GLOBS = 8
 MOST_GLOB = 200
 MOST_NAME = 100
@@ -57,10 +58,42 @@ Exhaustive = Annotated[bool, Query(description="Score every video, without a sho
 Second = Annotated[float, Query(ge=0, le=MOST_SECOND, allow_inf_nan=False)]
 Pad = Annotated[float, Query(ge=0, le=30, allow_inf_nan=False, description="Seconds around it.")]
 Width = Annotated[int, Query(ge=16, le=1280, description="Pixels, at most.")]
-Few = Annotated[int, Query(ge=1, le=50, description="How many to give.")]
+Few = Annotated[int, Query(ge=1, le=MOST_FEW, description="How many to give.")]
 Video = Annotated[
     str, Path(max_length=MOST_NAME, pattern=r"^[A-Za-z0-9_-]+$", description="A hit's `id`.")
 ]
+
+
+ADVICE = {
+    "q": f"say what to look for, in {MOST_TEXT:,} signs or fewer",
+    "top": "give a whole number from 1 to {most}",
+    "head": f"give the name of a head, which has {MOST_NAME} signs at most",
+    "audio_weight": f"give a number from 0 to {MOST_WEIGHT:g}",
+    "where": f"give {MOST_GLOBS} globs at most, of {MOST_GLOB} signs each",
+    "since": "give a day as in 2026-01-31",
+    "only_with_sound": "give true or false",
+    "exhaustive": "give true or false",
+    "t": "give seconds from the beginning, 0 or more",
+    "start": "give seconds from the beginning, 0 or more",
+    "end": "give seconds from the beginning, 0 or more",
+    "pad": "give a number of seconds from 0 to 30",
+    "width": "give a whole number of pixels from 16 to 1280",
+}
+
+
+def advice_on(error: Mapping[str, Any], address: str) -> str:
+    """What to say of a value that makes no sense, or of one that is missing.
+
+    Args:
+        error: the first that pydantic found.
+        address: what was asked.
+    """
+    place = error["loc"]
+    name = str(place[1] if len(place) > 1 else place[0])
+    what = "is missing" if error["type"] == "missing" else "makes no sense"
+    most = MOST_TOP if address.endswith("/search") else MOST_FEW
+    advice = ADVICE.get(name, "see /openapi.json for what is taken").format(most=f"{most:,}")
+    return f"{name} {what}: {advice}"
 
 
 def as_question(

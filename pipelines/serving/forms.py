@@ -1,6 +1,5 @@
 """The answers of the API as JSON: what its schema promises, and how it is made of vidret's own."""
 
-import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,7 +11,6 @@ from vidret.pipelines.serving.opening import Standing
 from vidret.pipelines.serving.previews import Preview
 
 SHOWN_DIFFERENCES = 20
-ABSOLUTE = re.compile(r"(?<![\w.])/(?:[^/\s:'\"]+/)+")  # the folders of a path, not its last name
 
 Parts = dict[str, float]
 
@@ -254,9 +252,9 @@ def form_of_preview(video: str, preview: Preview) -> PreviewForm:
 
 
 def form_of_status(
-    standing: Standing, status: Status | None, *, version: str, read_only: bool
+    standing: Standing, status: Status | None, *, reason: str, version: str, read_only: bool
 ) -> StatusForm:
-    """How a server stands."""
+    """How a server stands; why it refuses is told without folders."""
     progress = standing.progress
     made = ProgressForm(
         done=progress.done,
@@ -267,7 +265,7 @@ def form_of_status(
     )
     base = StatusForm(
         state=standing.state,
-        reason=without_folders(standing.reason),
+        reason=reason,
         progress=made,
         version=version,
         read_only=read_only,
@@ -296,8 +294,3 @@ def form_of_status(
             ),
         }
     )
-
-
-def without_folders(sentence: str) -> str:
-    """A message of vidret's own for somebody who need not know where things lie here."""
-    return ABSOLUTE.sub("", sentence)

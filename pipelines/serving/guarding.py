@@ -22,6 +22,7 @@ MOST_HEADERS = 16_384
 COOKIE = "vidret"
 SIGN_IN = "/sign-in"
 WAIT = "wrong tokens came from this address too often: wait before another one"
+ELSEWHERE = ("cross-site", "same-site")  # of the same site is also another port of this machine
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 SIGN_IN_STYLE = (
     ":root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:24rem;"
@@ -125,7 +126,7 @@ class Guard:
             return _problem(413, "the request is too long")
         if self._hosts is not None and _host(headers) not in self._hosts:
             return _problem(421, "this server is not reached by that name: use its own address")
-        if headers.get("sec-fetch-site") == "cross-site" and not _is_visit(scope, headers):
+        if _is_from_elsewhere(scope, headers):
             return _problem(403, "another site may not ask here")
         if self._token is None or _same(_cookie_in(headers), self._cookie):
             return None
@@ -197,6 +198,20 @@ def _host(headers: Headers) -> str:
     host = headers.get("host", "").lower()
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() else host
+
+
+def _is_from_elsewhere(scope: Scope, headers: Headers) -> bool:
+    """Whether another site asks; where the browser does not say it, the origin does.
+
+    Browsers say it to this machine and over TLS, where a proxy may have given another host name.
+    Signing in has no origin to be compared, since the page tells nobody where one comes from.
+    """
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site in ELSEWHERE and not _is_visit(scope, headers)
+    if origin is None or (origin == "null" and scope["path"] == SIGN_IN):
+        return False
+    return origin.lower().partition("://")[2] != headers.get("host", "").lower()
 
 
 def _is_visit(scope: Scope, headers: Headers) -> bool:

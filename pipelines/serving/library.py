@@ -3,18 +3,21 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from vidret.data.errors import DecodeError, MissingError, VidretError
+from vidret.data.printable import printable
 from vidret.extract.playable import write_playable
 from vidret.pipelines.searching.answers import Answer, Question, UnknownVideoError
 from vidret.pipelines.serving.gathering import BusyError, Gathering
 from vidret.pipelines.serving.opening import Opening
 from vidret.pipelines.serving.previews import Previews
 from vidret.pipelines.serving.stills import Stills
+from vidret.pipelines.serving.wording import Wording
 
 ANSWER_SECONDS = 30.0
 CLIP_SECONDS = 90.0
@@ -38,12 +41,20 @@ class Library:
         previews: folder for what browsers cannot play.
         preview_bytes: how large that folder may become.
         read_only: whether nothing is written into it.
+        places: folders that nobody is told of.
     """
 
     def __init__(
-        self, opening: Opening, *, previews: Path, preview_bytes: int, read_only: bool = False
+        self,
+        opening: Opening,
+        *,
+        previews: Path,
+        preview_bytes: int,
+        read_only: bool = False,
+        places: Iterable[Path] = (),
     ) -> None:
         self.opening, self.read_only = opening, read_only
+        self.wording = Wording(places)
         self._searching = ThreadPoolExecutor(1, "search")
         self._pools = {
             "look": ThreadPoolExecutor(LOOKS, "look"),
@@ -104,25 +115,49 @@ class Library:
             raise gone()
         return path
 
+    def draw(self, video: str, second: float, width: int) -> bytes:
+        """A JPEG of what a video shows at a second.
+
+        Raises:
+            NothingThereError: it has ended before.
+            DecodeError: the file shows nothing.
+        """
+        path = self.file_of(video)
+        with _called_this_video(path):
+            return self.stills.draw(path, second, width)
+
     def cut(self, path: Path, start: float, end: float) -> Path:
         """A stretch of a video as a file of its own, which the caller removes.
 
         Raises:
+            NothingThereError: the video shows nothing there.
             DecodeError: it cannot be cut.
         """
         handle, name = tempfile.mkstemp(prefix="vidret-clip-", suffix=".mp4")
         os.close(handle)
         try:
-            write_playable(path, Path(name), start=start, end=end, timeout=CLIP_SECONDS)
+            with _called_this_video(path):
+                write_playable(path, Path(name), start=start, end=end, timeout=CLIP_SECONDS)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
         return Path(name)
 
 
+@contextmanager
+def _called_this_video(path: Path) -> Iterator[None]:
+    """In errors about a file its path is told to nobody."""
+    try:
+        yield
+    except DecodeError as error:
+        raise type(error)(str(error).replace(printable(path), "this video")) from error
+
+
 def gone() -> GoneError:
     """What to say of a file that is not there."""
-    return GoneError("this video is no longer on the disk: put it back, or run vidret index update")
+    return GoneError(
+        "this video is no longer on the disk: put it back, or run vidret index update FOLDER"
+    )
 
 
 __all__ = ["DecodeError", "GoneError", "Library", "gone"]

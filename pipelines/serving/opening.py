@@ -11,6 +11,7 @@ from vidret.data.errors import DamagedError, MismatchError, MissingError, Vidret
 from vidret.pipelines.display.progress import OnProgress, Progress
 from vidret.pipelines.searching.answers import Answer, Question, Status
 from vidret.pipelines.searching.anywhere import AnySearcher
+from vidret.pipelines.searching.known import BUILD
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class Opening:
         except (MismatchError, DamagedError) as error:
             if not self._refused:
                 log.warning("The searching stops: %s", error)
-            self._refused = str(error)
+            self._refused = str(error).replace(f"`{BUILD}`", f"`{BUILD} FOLDER`")
         except MissingError as error:  # it is being made anew: what was read goes on serving
             log.warning("The index could not be looked at again: %s", error)
         finally:

@@ -55,6 +55,8 @@ USAGE_ERRORS = [
     ("search", "a dog", "--since", "yesterday"),
     ("search", "a dog", "--audio-weight", "-1"),
     ("search", "a dog", "--run", "a", "--head", "mean"),
+    ("search", "a dog", "--backbone", "tiny"),
+    ("search", "a dog", "--open", "11"),
     ("explain", "a dog"),
     ("explain", "a dog", "v1", "--format", "gif"),
     ("index", "bild"),

@@ -207,7 +207,9 @@ def test_progress_for_machines_is_json_lines_and_nothing_else_is_said(extracted)
     """Dask and open_clip have loggers that like to talk."""
     result, _ = extracted
     states = [json.loads(line) for line in result.stderr.splitlines()]
-    assert [(one["done"], one["total"]) for one in states] == [(0, 2), (2, 2)]
+    counts = [(one["done"], one["total"]) for one in states]  # also of a shard that is begun
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == ((0, 2), (2, 2))
 
 
 def test_a_report_says_what_is_where(extracted):

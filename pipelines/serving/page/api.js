@@ -12,14 +12,18 @@ async function ask(path, parameters = {}, options = {}) {
   for (const [name, value] of Object.entries(parameters)) {
     if (value !== null && value !== undefined && value !== "" && value !== false) query.append(name, value);
   }
+  return (await answer(query.size ? `${path}?${query}` : path, options)).json();
+}
+
+async function answer(address, options) {
   let response;
   try {
-    response = await fetch(query.size ? `${path}?${query}` : path, options);
+    response = await fetch(address, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0, "The server does not answer. Is vidret serve still running?");
   }
-  if (response.ok) return response.json();
+  if (response.ok) return response;
   let sentence = `The server answered ${response.status}.`;
   try {
     sentence = sentenceOf((await response.json()).error) || sentence;
@@ -46,6 +50,15 @@ export const prepare = (video) => ask(at(video, "preview"), {}, { method: "POST"
 export function thumb(video, second, width = 320) {
   return `${at(video, "thumb")}?t=${second.toFixed(3)}&width=${width}`;
 }
+
+export async function fetchClip(address) {
+  const response = await answer(address, {});
+  const told = /filename\*=utf-8''([^;]+)/.exec(response.headers.get("content-disposition") ?? "");
+  return { blob: await response.blob(), name: told ? decodeURIComponent(told[1]) : "clip.mp4" };
+}
+
+// The file's own address may send gigabytes: whether it is there is asked of its preview, in words.
+export const isThere = (address) => ask(address.replace(/media$/, "preview"));
 
 export function clip(hit, pad = 2) {
   const end = Math.min(hit.end, hit.start + 116);

@@ -1,6 +1,7 @@
 // Two heads on the same query, side by side: what moved, by how much, and how far they agree.
 
 import { h, s } from "./dom.js";
+import { named, nameOf } from "./names.js";
 import { picture } from "./results.js";
 import { count, span, sure } from "./words.js";
 
@@ -28,7 +29,7 @@ export function drawCompare(place, left, right, truth, acts) {
   const own = [...seen].filter(([key]) => key.startsWith(`${pair}\0`)).map(([, value]) => value);
   const lines = s("svg", { class: "threads", "aria-hidden": "true", preserveAspectRatio: "none" });
   const rows = [left, right].map((one, at) => rowsOf(one, truth?.[at]));
-  const columns = [left, right].map((one, at) => column(one, [right, left][at], truth?.[1 - at], rows[at], acts, ["first", "second"][at]));
+  const columns = [left, right].map((one, at) => column(one, [right, left][at], truth?.[1 - at], rows[at], acts, at));
   place.replaceChildren(
     h("div", { class: "list-head" }, h("h2", {}, "Two heads"),
       h("p", { class: "agree" }, h("b", {}, `overlap@${TOP} ${agreed.toFixed(2)}`),
@@ -50,14 +51,17 @@ function rowsOf(one, truth) {
 function column(one, other, truth, rows, acts, side) {
   const known = [...(truth?.hits ?? []).map((hit) => [hit.id, hit.rank]), ...other.hits.map((hit, at) => [hit.id, at + 1])];
   const ranks = new Map(known);
-  return h("div", { class: `column ${side}` }, h("h3", {}, one.head),
+  return h("div", { class: `column ${["first", "second"][side]}` }, h("h3", {}, one.head),
     h("ol", { class: "rows", "aria-label": `Best by ${one.head}` }, rows.map(({ hit, rank, right, far }) =>
       h("li", { class: `row card${right ? " right" : ""}${far ? " far" : ""}`, value: rank, "data-video": hit.id },
         h("span", { class: "rank" }, rank.toLocaleString("en")),
         picture(hit, hit.peak, 96),
         h("div", { class: "facts" },
-          h("button", { class: "open", type: "button", tabindex: -1, "data-video": hit.id, onclick: () => acts.open(hit) }, h("bdi", {}, hit.name)),
-          h("span", { class: "quiet small" }, `${span(hit)} · ${sure(hit)}`)),
+          h("button", {
+            class: "open", type: "button", tabindex: -1, "data-video": hit.id, "data-side": side, title: hit.path,
+            "aria-label": `${rank}. ${named(hit)}, ${span(hit)}, ${sure(hit)}`, onclick: () => acts.open(hit, { side }),
+          }, nameOf(hit)),
+          h("span", { class: "quiet small" }, h("b", { class: "sure" }, sure(hit)), h("span", { class: "when" }, span(hit)))),
         h("div", { class: "marks" }, change(rank, ranks.get(hit.id), other),
           right && h("span", { class: "badge known" }, h("span", { "aria-hidden": "true" }, "✓"), h("span", { class: "word" }, " right")))))));
 }
@@ -70,7 +74,7 @@ export function tellTruth([left, right]) {
   const there = new Map(right.hits.map((hit) => [hit.id, hit.rank]));
   const told = left.hits.slice(0, FAR).map((hit) => {
     const other = there.has(hit.id) ? `, number ${there.get(hit.id).toLocaleString("en")} by ${right.head}` : "";
-    return `${hit.name} is number ${hit.rank.toLocaleString("en")} by ${left.head}${other}.`;
+    return `${named(hit)} is number ${hit.rank.toLocaleString("en")} by ${left.head}${other}.`;
   });
   const more = left.videos - left.left_out - told.length;
   return [

@@ -1,27 +1,27 @@
 // One video: the player at the moment, why it was found, and what is like it.
 
 import * as api from "./api.js";
-import { h, say } from "./dom.js";
+import { h, redraw, say } from "./dom.js";
 import { gridCell, lift, partsBar, scaleOf, shareBar } from "./drawing.js";
+import { learn, named, nameOf } from "./names.js";
 import { picture } from "./results.js";
-import { badges, isShort, parts, percent, span, sure, time } from "./words.js";
+import { badges, fixed, isShort, parts, percent, span, sure, time } from "./words.js";
 
 const POLL = 700; // milliseconds between two looks at a preview
-let current = null; // what is shown: { hit, stop, video, times }
-
-export const shown = () => current;
+let asNumbers = false; // whether figures are shown as tables
+let current = null; // what is shown: { hit, found, stop, asked, video, times, poised }
 
 export function close(place) {
-  current?.stop.abort();
+  leave();
   current = null;
   place.hidden = true;
   place.replaceChildren();
 }
 
 export async function open(place, hit, question, acts, { play = false } = {}) {
-  current?.stop.abort();
+  leave();
   const stop = new AbortController();
-  const mine = { hit, stop, video: null, times: hit.times };
+  const mine = { hit, stop, asked: null, found: null, video: null, times: hit.times };
   current = mine;
   const player = h("div", { class: "player" });
   const why = h("div", { class: "why" }, h("p", { class: "quiet" }, "Reading why …"));
@@ -30,17 +30,56 @@ export async function open(place, hit, question, acts, { play = false } = {}) {
   place.classList.remove("without-file");
   place.replaceChildren(headOf(hit, acts), player, why, near);
   showPlayer(player, mine, play);
-  const failed = (target) => (error) => {
-    if (error.name !== "AbortError") target.replaceChildren(h("p", { class: "trouble" }, error.message));
-  };
   await Promise.all([
-    api.explain(hit.id, question, stop.signal).then((found) => showWhy(why, found, mine)).catch(failed(why)),
+    explain(why, mine, question),
     api.neighbours(hit.id, stop.signal).then((found) => showNear(near, found.neighbours, acts)).catch(failed(near)),
   ]);
 }
 
+// The same video by another question, head or weight: all but the player is told anew.
+export function renew(place, hit, question, acts) {
+  const mine = current, before = mine.hit;
+  mine.hit = hit;
+  redraw(place, () => place.querySelector(".detail-head").replaceWith(headOf(hit, acts)));
+  if (mine.poised && (before.start !== hit.start || before.end !== hit.end || before.peak !== hit.peak)) {
+    showPlayer(place.querySelector(".player"), mine, false);
+  }
+  return explain(place.querySelector(".why"), mine, question);
+}
+
+// What is known at once while the sound is weighed: the score and its parts.
+export function reweigh(place, hit, acts) {
+  const mine = current;
+  mine.hit = hit;
+  redraw(place, () => place.querySelector(".detail-head").replaceWith(headOf(hit, acts)));
+  const old = place.querySelector(".why-parts");
+  if (!old || !mine.found) return;
+  const sizes = Object.entries(hit.parts).map(([name, value]) => [name, Math.abs(value)]);
+  const whole = sizes.reduce((sum, [, size]) => sum + size, 0);
+  const share = whole ? sizes.filter(([name]) => name === "audio").reduce((sum, [, size]) => sum + size, 0) / whole : 0;
+  old.replaceWith(partsOf({ parts: hit.parts, sound_share: share, hit }));
+}
+
+function leave() {
+  current?.stop.abort();
+  current?.asked?.abort();
+}
+
+const failed = (target) => (error) => {
+  if (error.name !== "AbortError") target.replaceChildren(h("p", { class: "trouble" }, error.message));
+};
+
+function explain(place, mine, question) {
+  mine.asked?.abort();
+  mine.asked = new AbortController();
+  place.setAttribute("aria-busy", "true"); // what stands there is of another question
+  const { signal } = mine.asked;
+  return api.explain(mine.hit.id, question, signal).then((found) => redraw(place, () => showWhy(place, found, mine))).catch(failed(place))
+    .finally(() => { if (!signal.aborted) place.removeAttribute("aria-busy"); });
+}
+
 function headOf(hit, acts) {
-  const copy = h("button", { class: "quiet-button", type: "button", onclick: async () => {
+  const copy = h("button", { class: "quiet-button", type: "button", "data-key": "copy", onclick: async () => {
     try {
       await navigator.clipboard.writeText(acts.link(hit));
       copy.textContent = "Link copied";
@@ -50,15 +89,15 @@ function headOf(hit, acts) {
     setTimeout(() => { copy.textContent = "Copy link"; }, 1500);
   } }, "Copy link");
   return h("div", { class: "detail-head" },
-    h("button", { class: "quiet-button back", type: "button", onclick: acts.close, "aria-label": "Back to the results" }, "✕"),
-    h("h2", {}, h("bdi", {}, hit.name)),
+    h("button", { class: "quiet-button back", type: "button", "data-key": "back", onclick: acts.close, "aria-label": "Back to the results" }, "✕"),
+    h("h2", { title: hit.path }, h("bdi", {}, hit.name)),
     h("div", { class: "line small" },
       h("span", { class: "quiet path" }, h("bdi", {}, hit.path)),
-      hit.rank > 0 && h("span", { class: "badge" }, `number ${hit.rank}, ${sure(hit)}`),
+      hit.rank > 0 && h("span", { class: "badge" }, `number ${hit.rank}${acts.byHead()}, ${sure(hit)}`),
       badges(hit).map((one) => h("span", { class: `badge ${one.kind}`, title: one.title }, one.text)),
       h("span", { class: "acts" }, copy,
-        h("a", { class: "quiet-button", id: "save-clip", href: api.clip(hit), download: "" }, "Save clip"),
-        h("a", { class: "quiet-button", href: `/api/videos/${hit.id}/media`, download: hit.name }, "Save file"))));
+        h("a", { class: "quiet-button", id: "save-clip", href: api.clip(hit), "data-save": "clip", "data-key": "clip", download: "" }, "Save clip"),
+        h("a", { class: "quiet-button", href: `/api/videos/${hit.id}/media`, "data-save": "file", "data-key": "file", download: hit.name }, "Save file"))));
 }
 
 async function showPlayer(place, mine, play) {
@@ -110,10 +149,10 @@ function showPreparing(place, hit, seconds) {
 function player(mine, found, play) {
   const { hit } = mine;
   const video = h("video", {
-    controls: true, preload: "auto", playsinline: true, tabindex: -1, poster: api.thumb(hit.id, hit.peak, 640), "aria-label": `${hit.name}, from ${span(hit)}`,
+    controls: true, preload: "auto", playsinline: true, tabindex: 0, poster: api.thumb(hit.id, hit.peak, 640), "aria-label": `${hit.name}, from ${span(hit)}`,
     src: `${found.address}#t=${hit.start.toFixed(3)},${hit.end.toFixed(3)}`,
   });
-  video.muted = true;
+  video.muted = mine.video?.muted ?? true;
   video.addEventListener("loadeddata", () => {
     if (video.videoWidth === 0) video.after(h("p", { class: "trouble", role: "alert" }, "This browser shows no picture of this file."));
   });
@@ -124,9 +163,9 @@ function player(mine, found, play) {
   video.addEventListener("seeked", () => follow(mine));
   mine.video = video;
   mine.poised = !play; // what matched is shown until it plays, and then from where it begins
-  video.addEventListener("loadeddata", () => { if (mine.poised) video.currentTime = hit.peak; }, { once: true });
+  video.addEventListener("loadeddata", () => { if (mine.poised) video.currentTime = mine.hit.peak; }, { once: true });
   video.addEventListener("play", () => {
-    if (mine.poised && Math.abs(video.currentTime - hit.peak) < 0.1) video.currentTime = hit.start;
+    if (mine.poised && Math.abs(video.currentTime - mine.hit.peak) < 0.1) video.currentTime = mine.hit.start;
     mine.poised = false;
   }, { once: true });
   if (play) video.addEventListener("canplay", () => video.play().catch(() => {}), { once: true });
@@ -144,6 +183,13 @@ export function toggle() {
   const video = current?.video;
   if (!video) return;
   if (video.paused) video.play().catch(() => {}); else video.pause();
+}
+
+export function mute() {
+  const video = current?.video;
+  if (!video) return;
+  video.muted = !video.muted;
+  say(video.muted ? "The player is muted." : "The player has its sound.");
 }
 
 // To the next sampled frame after what is shown, or the one before it.
@@ -171,40 +217,46 @@ function follow(mine) {
 
 function showWhy(place, found, mine) {
   mine.times = found.times;
+  mine.found = found;
   const figures = h("div", { class: "figures" });
-  let table = false;
-  const button = h("button", { class: "quiet-button", type: "button", "aria-pressed": "false", onclick: () => {
-    table = !table;
-    button.setAttribute("aria-pressed", String(table));
-    button.textContent = table ? "Show as pictures" : "Show as table";
-    figures.replaceChildren(...(table ? tables(found) : pictures(found, mine)));
-  } }, "Show as table");
-  figures.replaceChildren(...pictures(found, mine));
+  const button = h("button", { class: "quiet-button", type: "button", "data-key": "numbers", onclick: () => {
+    asNumbers = !asNumbers;
+    show();
+  } });
+  const show = () => {
+    button.setAttribute("aria-pressed", String(asNumbers));
+    button.textContent = asNumbers ? "Show as pictures" : "Show as table";
+    figures.replaceChildren(...(asNumbers ? tables(found) : pictures(found)));
+  };
+  show();
   place.replaceChildren(h("div", { class: "list-head" }, h("h3", {}, "Why this one"), button), figures);
 }
 
-function pictures(found, mine) {
+function partsOf(found) {
   const scale = scaleOf([{ parts: found.parts }]);
-  const named = parts(found.parts);
+  return h("div", { class: "why-parts" },
+    partsBar(found.parts, scale),
+    h("p", { class: "small" }, parts(found.parts).map(({ label, value }) => h("span", { class: "pair" }, h("b", {}, label), ` ${fixed(value)}`)),
+      h("span", { class: "pair" }, h("b", {}, "score"), ` ${fixed(found.hit.score)}`)),
+    h("p", { class: "small audio-share" }, h("span", {}, "Share of the sound "), shareBar(found.sound_share), ` ${percent(found.sound_share)}`));
+}
+
+function pictures(found) {
   return [
-    h("div", { class: "why-parts" },
-      partsBar(found.parts, scale),
-      h("p", { class: "small" }, named.map(({ label, value }) => h("span", { class: "pair" }, h("b", {}, label), ` ${value.toFixed(3)}`)),
-        h("span", { class: "pair" }, h("b", {}, "score"), ` ${found.hit.score.toFixed(3)}`)),
-      h("p", { class: "small audio-share" }, h("span", {}, "Share of the sound "), shareBar(found.sound_share), ` ${percent(found.sound_share)}`)),
-    grid(found, mine),
+    partsOf(found),
+    grid(found),
     h("p", { class: "quiet small" }, found.of_head
       ? "Each row is a word, each column a frame: the taller and darker a cell, the more that frame counts for the word. Click a cell to go there."
       : "This head looks at whole sentences, so the cells show how alike word and frame are to the encoder itself. Click a cell to go there."),
   ];
 }
 
-function grid(found, mine) {
+function grid(found) {
   const { hit, times, words } = found;
   const fine = isShort(hit), best = Math.max(1e-9, ...found.word_shares);
   const sentence = lift(hit.strip);
   const cell = (label, share, frame, row) => h("td", {}, h("button", {
-    type: "button", class: "cell", tabindex: row === 0 && frame === 0 ? 0 : -1, "data-frame": frame, "data-row": row,
+    type: "button", class: "cell", tabindex: row === 0 && frame === 0 ? 0 : -1, "data-frame": frame, "data-row": row, "data-key": `${row}-${frame}`,
     "aria-label": `${label} at ${time(times[frame], fine)}: ${percent(share.value)}`, title: `${label} · ${time(times[frame], fine)} · ${percent(share.value)}`,
     onclick: () => seek(times[frame]),
   }, gridCell(share.height)));
@@ -255,7 +307,7 @@ function walk(event) {
 
 function tables(found) {
   const fine = isShort(found.hit);
-  const number = (value, digits = 3) => h("td", { class: "number" }, value.toFixed(digits));
+  const number = (value, digits = 3) => h("td", { class: "number" }, fixed(value, digits));
   return [h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Numbers behind the pictures" },
     h("table", { class: "plain" }, h("caption", {}, "Parts of the score"),
       h("tbody", {}, parts(found.parts).map(({ label, value }) => h("tr", {}, h("th", { scope: "row" }, label), number(value, 4))),
@@ -271,7 +323,8 @@ function tables(found) {
 
 function showNear(place, near, acts) {
   if (!near.length) return;
+  learn(near);
   place.replaceChildren(h("h3", {}, "Looks much like it"), h("ul", { class: "near-list" }, near.map((one) =>
-    h("li", {}, h("button", { type: "button", onclick: () => acts.visit(one.id) },
-      picture(one, one.duration / 2, 320), h("bdi", {}, one.name))))));
+    h("li", {}, h("button", { type: "button", title: one.path, "aria-label": named(one), onclick: () => acts.visit(one.id) },
+      picture(one, one.duration / 2, 320), nameOf(one))))));
 }

@@ -25,6 +25,17 @@ export function s(tag, attributes, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
+// Draw anew what may hold the focus, and give it to what stands in the same place then.
+export function redraw(place, draw) {
+  const held = place.contains(document.activeElement) ? document.activeElement : null;
+  const { key, side } = held?.dataset ?? {};
+  const video = held?.closest("[data-video]")?.dataset.video;
+  draw();
+  if (!held || (held.isConnected && held !== place)) return;
+  const same = (key && `[data-key="${key}"]`) || (video && `.open[data-video="${CSS.escape(video)}"]${side ? `[data-side="${side}"]` : ""}`);
+  ((same && place.querySelector(same)) || place.querySelector(".open") || place).focus({ preventScroll: true });
+}
+
 export const find = (id) => document.getElementById(id);
 
 export function say(sentence) {

@@ -1,7 +1,7 @@
 // Bars and strips as SVG; height or pattern always says what the colour says.
 
 import { h, s } from "./dom.js";
-import { parts, time, isShort } from "./words.js";
+import { fixed, isShort, parts, time } from "./words.js";
 
 const CELLS = 12;
 const FILLS = { look: "look", words: "words", sound: "sound" };
@@ -37,7 +37,7 @@ export function partsBar(values, scale) {
     return bar;
   });
   const axis = scale.below > 0 && s("line", { class: "zero", x1: `${zero}%`, x2: `${zero}%`, y1: 0, y2: "100%" });
-  const words = named.map(({ label, value }) => `${label} ${value.toFixed(3)}`).join(", ");
+  const words = named.map(({ label, value }) => `${label} ${fixed(value)}`).join(", ");
   return s("svg", {
     class: "parts-bar", role: "img", "aria-label": `Parts of the score: ${words}`,
   }, bars, axis);

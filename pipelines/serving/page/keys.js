@@ -2,6 +2,7 @@
 
 import { find } from "./dom.js";
 
+const OF_PLAYER = /^( |Enter|Arrow.*)$/;
 const TYPES = ["text", "search", "date", "password"];
 
 function isTyping(target) {
@@ -15,7 +16,7 @@ export function listen(acts) {
     "?": () => find("keys").showModal(),
     j: () => acts.move(1), k: () => acts.move(-1),
     ArrowDown: () => acts.move(1), ArrowUp: () => acts.move(-1),
-    o: acts.openFocused, c: acts.compare, g: acts.truth, e: acts.clip,
+    o: acts.openFocused, c: acts.compare, g: acts.truth, e: acts.clip, m: acts.mute,
     " ": acts.toggle, ",": () => acts.step(-1), ".": () => acts.step(1),
   };
   document.addEventListener("keydown", (event) => {
@@ -26,8 +27,9 @@ export function listen(acts) {
       return;
     }
     if (isTyping(event.target)) return;
+    if (event.target.tagName === "VIDEO" && OF_PLAYER.test(event.key)) return; // its own buttons take them
     const isControl = event.target.closest("button, a, input, summary, video, [role=region]");
-    if (event.key === " " && isControl && !isControl.matches(".open, .cell, video")) return;
+    if (event.key === " " && isControl && !isControl.matches(".open, .cell")) return;
     if (event.key.startsWith("Arrow") && event.target.tagName === "INPUT") return;
     const act = plain[event.key];
     if (!act) return;

@@ -3,24 +3,32 @@
 import * as api from "./api.js";
 import * as detail from "./detail.js";
 import { drawCompare, tellTruth } from "./compare.js";
-import { find, h, say, seldom } from "./dom.js";
+import { find, h, redraw, say, seldom } from "./dom.js";
 import { listen } from "./keys.js";
+import { learn } from "./names.js";
 import { asked, remember, walkBack } from "./past.js";
 import {
-  drawBuilding, drawList, drawWaiting, drawWelcome, mark, move, resetView, summary,
+  drawBuilding, drawList, drawWaiting, drawWelcome, focusOn, mark, move, resetView, summary,
 } from "./results.js";
+import { saveList } from "./saving.js";
 import { count } from "./words.js";
 
 const TOP = 500;
 const BUILDING_POLL = 700, CALM_POLL = 15_000;
 
-const state = { status: null, answer: null, hits: [], other: null, truth: null, selected: null, stop: null, weight: 1 };
+// `text` is what was asked last, whatever is being typed; `side` the column that the selected hit was opened in.
+const state = {
+  status: null, text: "", answer: null, hits: [], other: null, truth: null,
+  selected: null, side: 0, isGuest: false, stop: null,
+};
 const results = find("results"), pane = find("detail"), box = find("query"), slider = find("sound");
 
 const acts = {
-  open, save, link, visit,
-  close: closeDetail,
-  ask: (text) => { box.value = text; search(); },
+  open, link, visit,
+  save: saveList,
+  close: () => closeDetail(),
+  ask: (text) => { box.value = text; ask(); },
+  byHead: () => (state.other ? ` by ${asking().head}` : ""),
   examples: () => state.status?.examples ?? [],
   selected: () => state.selected,
 };
@@ -29,14 +37,23 @@ const acts = {
 
 function question(head = find("head").value) {
   return {
-    q: box.value.trim(), head, top: TOP, audio_weight: slider.value,
+    q: state.text, head, top: TOP, audio_weight: slider.value,
     where: find("where").value.trim(), since: find("since").value, only_with_sound: find("only-sound").checked,
   };
 }
 
-async function search({ keep = false } = {}) {
-  if (!box.value.trim()) return showWelcome();
-  if (state.status?.state === "building") return;
+// What stands in the box; a question of its own has an entry of its own in the browser's history.
+async function ask() {
+  state.text = box.value.trim();
+  const isNew = state.text !== (state.answer?.query ?? "");
+  if (!state.text) return showWelcome({ isNew });
+  if (await search({ isNew })) focusOn(results, results.querySelector(".open"));
+}
+
+const askAgain = () => { if (state.text) search({ keep: true }); };
+
+async function search({ keep = false, isNew = false } = {}) {
+  if (state.status?.state === "building") return false;
   state.stop?.abort();
   const stop = new AbortController();
   state.stop = stop;
@@ -57,19 +74,26 @@ async function search({ keep = false } = {}) {
     state.other = second;
     state.truth = truth;
     state.hits = answer.hits;
-    state.weight = answer.audio_weight;
     banner("");
     remember(answer.query);
-    writeAddress();
     draw();
-    say([summary(answer, answer.hits), truth && tellTruth(truth)].filter(Boolean).join(" "));
+    const left = await follow();
+    if (stop.signal.aborted) return false;
+    writeAddress({ isNew });
+    say([left, summary(answer, answer.hits), truth && tellTruth(truth)].filter(Boolean).join(" "));
     showRead(answer);
+    return true;
   } catch (error) {
-    if (error.name === "AbortError") return;
+    if (error.name === "AbortError") return false;
+    state.answer = state.other = state.truth = null;
+    state.hits = [];
+    closeDetail({ quiet: true });
+    showRead(null);
     const above = error.status === 409; // the banner says why
     results.replaceChildren(h("div", { class: "nothing" }, h("p", { class: "lead" }, above ? "Nothing can be searched now." : error.message)));
     say(error.message);
     if (error.status === 409 || error.status === 0 || error.status === 503) watch();
+    return false;
   } finally {
     if (state.stop === stop) results.removeAttribute("aria-busy");
   }
@@ -79,29 +103,35 @@ async function search({ keep = false } = {}) {
 
 function draw() {
   document.body.classList.toggle("comparing", Boolean(state.other));
-  if (state.other) drawCompare(results, state.answer, state.other, state.truth, acts);
-  else drawList(results, state.answer, state.hits, acts);
-  mark(results, state.selected);
+  learn([...state.hits, ...(state.other?.hits ?? []), ...(state.truth ?? []).flatMap((one) => one.hits)]);
+  redraw(results, () => {
+    if (state.other) drawCompare(results, state.answer, state.other, state.truth, acts);
+    else drawList(results, state.answer, state.hits, acts);
+    mark(results, state.selected, state.side);
+  });
 }
 
-function showWelcome() {
+function showWelcome({ isNew = false } = {}) {
+  state.stop?.abort();
+  state.text = "";
   state.answer = state.other = state.truth = null;
   state.hits = [];
   document.body.classList.remove("comparing");
   closeDetail({ quiet: true });
   if (state.status?.state === "building") drawBuilding(results, state.status);
   else drawWelcome(results, state.status, asked(), acts.ask);
-  find("read").textContent = "";
-  writeAddress();
+  showRead(null);
+  writeAddress({ isNew });
 }
 
 function showRead(answer) {
   const read = find("read");
+  find("cut").textContent = answer?.truncated ? "Cut after 77 tokens: the model reads no more, so the rest counts nothing." : "";
+  if (!answer) return read.replaceChildren();
   const seconds = answer.seconds < 0.095 ? `${Math.round(1000 * answer.seconds)} ms` : `${answer.seconds.toFixed(2)} s`;
   read.replaceChildren(h("span", {},
     `${count(answer.searched, "video")}, ${seconds}${answer.exhaustive ? "" : ", by the index"}. `,
-    h("span", { class: "tokens" }, "Read as: ", answer.tokens.map((token) => h("span", { class: "token" }, h("bdi", {}, token)))),
-    answer.truncated && h("strong", { class: "cut" }, " Cut after 77 tokens: the rest was not read.")));
+    h("span", { class: "tokens" }, "Read as: ", answer.tokens.map((token) => h("span", { class: "token" }, h("bdi", {}, token))))));
 }
 
 function banner(sentence, kind = "") {
@@ -124,15 +154,19 @@ function reweigh(weight) {
   again.sort((a, b) => b.score - a.score || a.rank - b.rank);
   state.hits = again.map((hit, at) => ({ ...hit, rank: at + 1 }));
   draw();
+  const shown = listed(state.selected);
+  if (shown) detail.reweigh(pane, shown, acts);
 }
 
-const settle = seldom(() => { if (state.answer) search({ keep: true }); }, 250);
+const settle = seldom(askAgain, 250);
 
 // -- one video
 
-function open(hit, options = {}) {
+function open(hit, { side = 0, ...options } = {}) {
   state.selected = hit.id;
-  mark(results, hit.id);
+  state.side = side;
+  state.isGuest = !listed(hit.id, side);
+  mark(results, hit.id, side);
   document.body.classList.add("detailed");
   detail.open(pane, hit, asking(), acts, options);
   writeAddress();
@@ -140,47 +174,51 @@ function open(hit, options = {}) {
 }
 
 // A video that may not be in the list, such as a neighbour.
-async function visit(id) {
-  const listed = state.hits.find((one) => one.id === id);
-  if (listed) return open(listed);
+async function visit(id, side = state.side) {
+  const known = listed(id, side);
+  if (known) return open(known, { side });
   try {
-    const found = await api.explain(id, asking());
-    open(found.hit);
+    const found = await api.explain(id, asking(side));
+    open(found.hit, { side });
   } catch (error) {
     say(error.message);
     banner(error.message);
   }
 }
 
-const asking = () => ({
-  q: state.answer?.query ?? box.value.trim(), head: state.answer?.head ?? find("head").value, audio_weight: slider.value,
-});
+// The hit of a video as it stands in a column now; none where it is not listed there.
+function listed(id, side = state.side) {
+  const hits = side && state.other ? state.other.hits : state.hits;
+  return [...hits, ...(state.truth?.[side]?.hits ?? [])].find((one) => one.id === id);
+}
+
+function asking(side = state.side) {
+  const answer = (side && state.other) || state.answer;
+  return { q: answer?.query ?? state.text, head: answer?.head ?? find("head").value, audio_weight: slider.value };
+}
+
+// What is open belongs to what is listed: it is told anew, or closed where it is not found any more.
+async function follow() {
+  if (!state.selected) return "";
+  if (!state.other) state.side = 0;
+  let hit = listed(state.selected);
+  if (!hit && state.isGuest) {
+    hit = await api.explain(state.selected, asking(), state.stop.signal).then((found) => found.hit, () => null);
+  }
+  if (hit) detail.renew(pane, hit, asking(), acts);
+  else closeDetail({ quiet: true });
+  return hit ? "" : "What was open is not among these.";
+}
 
 function closeDetail({ quiet = false } = {}) {
-  const was = state.selected;
+  const [was, held] = [state.selected, pane.contains(document.activeElement)];
   state.selected = null;
   document.body.classList.remove("detailed");
   detail.close(pane);
+  const back = was && results.querySelector(`.open[data-video="${CSS.escape(was)}"][data-side="${state.side}"], .open[data-video="${CSS.escape(was)}"]:not([data-side])`);
   mark(results, null);
-  if (quiet) return;
-  writeAddress();
-  const back = was && results.querySelector(`.open[data-video="${CSS.escape(was)}"]`);
-  if (back) back.focus();
-}
-
-function save(hits) {
-  const labels = [...new Set(hits.flatMap((hit) => Object.keys(hit.parts)))];
-  const quoted = (value) => {
-    const text = String(value ?? "");
-    const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text; // a sheet would run it
-    return `"${safe.replaceAll('"', '""')}"`;
-  };
-  const rows = [["rank", "path", "start", "end", "peak", "probability", "score", ...labels, "sound"],
-    ...hits.map((hit) => [hit.rank, hit.path, hit.start, hit.end, hit.peak, hit.probability, hit.score, ...labels.map((one) => hit.parts[one]), hit.sound])];
-  const blob = new Blob([rows.map((row) => row.map(quoted).join(",")).join("\r\n")], { type: "text/csv" });
-  const anchor = h("a", { href: URL.createObjectURL(blob), download: "vidret.csv" });
-  anchor.click();
-  setTimeout(() => URL.revokeObjectURL(anchor.href), 10_000);
+  if (!quiet) writeAddress();
+  if (held || (!quiet && back)) focusOn(results, back ?? results.querySelector(".open"));
 }
 
 // -- the address holds what is asked behind its #, which never leaves the browser
@@ -188,7 +226,7 @@ function save(hits) {
 function address(video) {
   const wanted = question();
   const kept = new URLSearchParams();
-  if (wanted.q && state.answer) kept.set("q", wanted.q);
+  if (wanted.q) kept.set("q", wanted.q);
   if (find("head").selectedIndex > 0) kept.set("head", wanted.head);
   if (Number(wanted.audio_weight) !== 1) kept.set("sound", wanted.audio_weight);
   for (const [name, value] of [["where", wanted.where], ["since", wanted.since]]) if (value) kept.set(name, value);
@@ -196,37 +234,45 @@ function address(video) {
   if (find("compare").checked) kept.set("compare", find("other-head").value);
   if (showsTruth()) kept.set("truth", "1");
   if (video) kept.set("video", video);
+  if (video && state.other && state.side) kept.set("by", "other");
   return kept.size ? `#${kept}` : location.pathname;
 }
 
-function writeAddress() {
-  history.replaceState(null, "", address(state.selected));
+function writeAddress({ isNew = false } = {}) {
+  const next = new URL(address(state.selected), location.href).href;
+  if (next !== location.href) history[isNew ? "pushState" : "replaceState"](null, "", next);
+  read = location.hash;
 }
 
 function link(hit) {
   return new URL(address(hit.id), location.href).href;
 }
 
+let read = null; // what the address held when it was last read or written
+
 async function readAddress() {
+  read = location.hash;
   const kept = new URLSearchParams(location.hash.slice(1));
-  box.value = kept.get("q") ?? "";
+  box.value = state.text = (kept.get("q") ?? "").trim();
   find("where").value = kept.get("where") ?? "";
   find("since").value = kept.get("since") ?? "";
   find("only-sound").checked = kept.has("heard");
   slider.value = kept.get("sound") ?? "1";
   showWeight();
   const heads = state.status?.heads ?? [];
-  if (heads.includes(kept.get("head"))) find("head").value = kept.get("head");
-  if (heads.includes(kept.get("compare"))) {
-    find("compare").checked = true;
-    find("other-head").value = kept.get("compare");
-    find("truth").checked = kept.has("truth");
-    showChoices();
-  }
-  if (!box.value) return showWelcome();
+  if (heads.length) find("head").value = heads.includes(kept.get("head")) ? kept.get("head") : heads[0];
+  find("compare").checked = heads.includes(kept.get("compare"));
+  if (find("compare").checked) find("other-head").value = kept.get("compare");
+  find("truth").checked = find("compare").checked && kept.has("truth");
+  showChoices();
+  if (!state.text) return showWelcome();
   const video = kept.get("video");
-  await search();
-  if (video) await visit(video);
+  if (await search() && video) await visit(video, kept.has("by") && state.other ? 1 : 0);
+}
+
+// Back, forward, or a link that was put into this tab: either event may tell of it, or both.
+function readChanges() {
+  if (state.status && state.status.state !== "building" && location.hash !== read) readAddress();
 }
 
 function showWeight() {
@@ -276,7 +322,7 @@ function showStatus(status) {
 function differences(differs) {
   if (!differs || !(differs.gone + differs.changed + differs.new)) return "";
   const told = [["gone", differs.gone], ["changed", differs.changed], ["new", differs.new]].filter(([, number]) => number);
-  return `on the disk since: ${told.map(([word, number]) => `${number} ${word}`).join(", ")} (vidret index update takes them up)`;
+  return `on the disk since: ${told.map(([word, number]) => `${number} ${word}`).join(", ")} (vidret index update FOLDER takes them up)`;
 }
 
 function fillHeads(heads) {
@@ -309,17 +355,18 @@ function toggleTruth() {
 
 find("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  search().then(() => results.querySelector(".open")?.focus({ preventScroll: true }));
+  if (state.text && document.activeElement.closest(".settings")) askAgain(); // Enter in a filter is no new question
+  else ask();
 });
 slider.addEventListener("input", () => { showWeight(); reweigh(Number(slider.value)); });
 slider.addEventListener("change", settle);
 slider.addEventListener("dblclick", () => { slider.value = 1; showWeight(); settle(); });
 for (const id of ["where", "since", "only-sound", "head", "other-head", "truth"]) {
-  find(id).addEventListener("change", () => { if (state.answer) search({ keep: true }); });
+  find(id).addEventListener("change", askAgain);
 }
 find("compare").addEventListener("change", () => {
   showChoices();
-  if (state.answer) search({ keep: true });
+  askAgain();
 });
 find("help").addEventListener("click", () => find("keys").showModal());
 find("options").addEventListener("click", () => {
@@ -331,18 +378,20 @@ new ResizeObserver(() => document.documentElement.style.setProperty("--top", `${
 walkBack(box);
 listen({
   move: (step) => move(results, step),
-  openFocused: () => document.activeElement.closest(".open")?.click(),
+  openFocused: () => document.activeElement.closest(".open, .fold")?.click(),
   compare: compareTwo,
   truth: toggleTruth,
   clip: () => {
-    const chosen = document.activeElement.closest?.(".card")?.querySelector("a[download]") ?? find("save-clip");
+    const chosen = document.activeElement.closest?.(".card")?.querySelector("a[data-save]") ?? find("save-clip");
     chosen?.click();
   },
   toggle: detail.toggle,
+  mute: detail.mute,
   step: detail.step,
   back: () => { if (state.selected) closeDetail(); else box.focus(); },
 });
-addEventListener("hashchange", readAddress);
+addEventListener("popstate", readChanges);
+addEventListener("hashchange", readChanges);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) watch(); });
 watch();
 

@@ -1,11 +1,14 @@
 // The list of hits: matches, weaker ones folded away, a page of each at a time.
 
 import * as api from "./api.js";
-import { h, say } from "./dom.js";
+import { h, redraw, say } from "./dom.js";
 import { partsBar, partsKey, scaleOf, strip } from "./drawing.js";
-import { badges, count, isShort, parts, span, sure, time, track } from "./words.js";
+import { named, nameOf } from "./names.js";
+import { badges, count, fixed, isShort, parts, span, sure, time, track } from "./words.js";
 
 const PAGE = 25; // of either kind: never more than 50 cards
+const FEW = 5; // of the weaker ones, shown where there is no match
+const KINDS = { match: "Matches", closest: "Closest ones", weaker: "Weaker matches" };
 
 export const EXAMPLES = [
   "a dog barks while a man opens a door",
@@ -15,7 +18,7 @@ export const EXAMPLES = [
 ];
 
 // How a list is shown: which pages, whether weaker ones are unfolded, cards or a table.
-export const view = { match: 0, weaker: 0, unfolded: false, table: false };
+export const view = { match: 0, closest: 0, weaker: 0, unfolded: false, table: false };
 
 export function resetView() {
   Object.assign(view, { match: 0, weaker: 0, unfolded: false });
@@ -24,30 +27,37 @@ export function resetView() {
 export function drawList(place, answer, hits, acts) {
   const knows = answer.matches !== null;
   const matches = knows ? hits.filter((hit) => !hit.weaker) : hits;
-  const weaker = knows ? hits.filter((hit) => hit.weaker) : [];
-  const scale = scaleOf([...pageOf(matches, "match"), ...(view.unfolded ? pageOf(weaker, "weaker") : [])]);
+  const below = knows ? hits.filter((hit) => hit.weaker) : [];
+  const closest = matches.length ? [] : below.slice(0, FEW);
+  const weaker = below.slice(closest.length);
+  const scale = scaleOf([...pageOf(matches, "match"), ...closest, ...(view.unfolded ? pageOf(weaker, "weaker") : [])]);
   const labels = [...new Set(hits.flatMap((hit) => parts(hit.parts).map((part) => part.label)))];
   const hidden = Math.max(answer.searched - hits.length, 0);
-  const again = () => drawList(place, answer, hits, acts);
-  const listOf = (own, kind) => [
-    view.table ? tableOf(pageOf(own, kind), acts) : cardsOf(pageOf(own, kind), scale, acts, kind),
-    pagerOf(own, kind, () => { again(); place.scrollIntoView({ block: "start" }); }),
-  ];
+  const again = () => redraw(place, () => drawList(place, answer, hits, acts));
+  const turned = (kind) => {
+    again();
+    place.scrollIntoView({ block: "start" });
+    focusOn(place, openersOf(place, kind)[0]);
+  };
+  const listOf = (own, kind) => h("div", { class: "listed", "data-kind": kind },
+    view.table ? tableOf(pageOf(own, kind), acts, kind) : cardsOf(pageOf(own, kind), scale, acts, kind),
+    pagerOf(own, kind, () => turned(kind)));
   const title = knows ? count(matches.length, "match", "matches") : count(hits.length, "result");
   place.replaceChildren(h("div", {},
     h("div", { class: "list-head" },
       h("h2", {}, title),
       labels.length > 0 && partsKey(labels),
-      h("button", { class: "quiet-button", type: "button", "aria-pressed": view.table, onclick: () => { view.table = !view.table; again(); } },
+      h("button", { class: "quiet-button", type: "button", "data-key": "table", "aria-pressed": view.table, onclick: () => { view.table = !view.table; again(); } },
         view.table ? "Show as cards" : "Show as table"),
       h("button", { class: "quiet-button", type: "button", onclick: () => acts.save(hits) }, "Save list")),
-    matches.length ? listOf(matches, "match") : nothing(answer, weaker),
+    matches.length ? listOf(matches, "match") : nothing(answer, closest),
+    closest.length > 0 && h("div", { class: "closest" }, listOf(closest, "closest")),
     weaker.length > 0 && h("div", { class: "weaker" },
       h("button", {
-        class: "fold", type: "button", id: "weaker", "aria-expanded": view.unfolded,
-        onclick: () => { view.unfolded = !view.unfolded; again(); document.getElementById("weaker").focus(); },
+        class: "fold", type: "button", "data-key": "fold", "aria-expanded": view.unfolded,
+        onclick: () => { view.unfolded = !view.unfolded; again(); },
       }, h("span", { class: "arrow", "aria-hidden": "true" }, view.unfolded ? "▾" : "▸"),
-      ` Weaker matches (${(weaker.length + hidden).toLocaleString("en")})`),
+      ` Weaker matches (${(weaker.length + hidden).toLocaleString("en")}${closest.length ? " more" : ""})`),
       view.unfolded && listOf(weaker, "weaker"),
       view.unfolded && hidden > 0 && h("p", { class: "quiet" }, `The best ${hits.length} are listed; ${hidden.toLocaleString("en")} more lie below them.`)),
   ));
@@ -63,26 +73,38 @@ export function summary(answer, hits) {
 }
 
 // One tab stop for the whole list: the selected card, or else the first.
-export function mark(place, id) {
+export function mark(place, id, side = 0) {
   const openers = [...place.querySelectorAll(".open")];
-  const chosen = openers.find((one) => one.dataset.video === id) ?? openers[0];
+  const isChosen = (one) => one.dataset.video === id && Number(one.dataset.side ?? side) === side;
+  const stop = openers.find(isChosen) ?? openers[0];
   for (const one of openers) {
-    one.tabIndex = one === chosen ? 0 : -1;
-    const holder = one.closest(".card, tr");
-    holder.classList.toggle("selected", one.dataset.video === id);
-    if (one.dataset.video === id) one.setAttribute("aria-current", "true"); else one.removeAttribute("aria-current");
+    one.tabIndex = one === stop ? 0 : -1;
+    one.closest(".card, tr").classList.toggle("selected", one.dataset.video === id);
+    if (isChosen(one)) one.setAttribute("aria-current", "true"); else one.removeAttribute("aria-current");
   }
 }
 
+const openersOf = (place, kind) => [...place.querySelectorAll(kind ? `.listed[data-kind="${kind}"] .open` : ".open")];
+
+export function focusOn(place, next) {
+  if (!next) return place.focus({ preventScroll: true });
+  if (next.matches(".open")) for (const one of openersOf(place)) one.tabIndex = one === next ? 0 : -1;
+  next.focus({ preventScroll: true });
+  (next.closest(".card, tr") ?? next).scrollIntoView({ block: "nearest" });
+}
+
+// To the next hit or the one before; past the end of a page the next page comes, and then what is folded.
 export function move(place, step) {
-  const openers = [...place.querySelectorAll(".open")];
-  if (!openers.length) return;
-  const now = openers.findIndex((one) => one === document.activeElement);
-  const from = now >= 0 ? now : openers.findIndex((one) => one.tabIndex === 0) - (step > 0 ? 1 : 0);
-  const next = openers[Math.min(Math.max(from + step, 0), openers.length - 1)];
-  for (const one of openers) one.tabIndex = one === next ? 0 : -1;
-  next.focus();
-  next.closest(".card, tr").scrollIntoView({ block: "nearest" });
+  const stops = [...place.querySelectorAll(".open, .fold")];
+  const now = stops.indexOf(document.activeElement);
+  if (now < 0) return focusOn(place, stops.find((one) => one.matches(".open") && one.tabIndex === 0) ?? stops[0]);
+  const next = stops[Math.min(Math.max(now + step, 0), stops.length - 1)];
+  const list = stops[now].closest(".listed");
+  const leaves = list && (next === stops[now] || !list.contains(next));
+  const turn = leaves && list.querySelector(`.pager [data-step="${step}"]:not(:disabled)`);
+  if (!turn) return focusOn(place, next);
+  turn.click();
+  if (step < 0) focusOn(place, openersOf(place, list.dataset.kind).at(-1));
 }
 
 function pageOf(own, kind) {
@@ -101,13 +123,13 @@ function pagerOf(own, kind, again) {
   };
   const first = view[kind] * PAGE + 1;
   return h("nav", { class: "pager", "aria-label": kind === "match" ? "Pages of matches" : "Pages of weaker matches" },
-    h("button", { type: "button", class: "quiet-button", disabled: view[kind] === 0, onclick: turn(-1) }, "Previous"),
+    h("button", { type: "button", class: "quiet-button", "data-step": -1, disabled: view[kind] === 0, onclick: turn(-1) }, "Previous"),
     h("span", {}, `${first} to ${Math.min(first + PAGE - 1, own.length)} of ${own.length}`),
-    h("button", { type: "button", class: "quiet-button", disabled: view[kind] === pages - 1, onclick: turn(1) }, "Next"));
+    h("button", { type: "button", class: "quiet-button", "data-step": 1, disabled: view[kind] === pages - 1, onclick: turn(1) }, "Next"));
 }
 
 function cardsOf(hits, scale, acts, kind) {
-  return h("ol", { class: "cards", start: hits[0]?.rank, "aria-label": kind === "match" ? "Matches" : "Weaker matches" },
+  return h("ol", { class: "cards", start: hits[0]?.rank, "aria-label": KINDS[kind] },
     hits.map((hit) => card(hit, scale, acts)));
 }
 
@@ -115,8 +137,8 @@ function card(hit, scale, acts) {
   const fine = isShort(hit);
   const title = h("button", {
     class: "open", type: "button", tabindex: -1, "data-video": hit.id,
-    "aria-label": `${hit.rank}. ${hit.name}, ${span(hit)}, ${sure(hit)}`, onclick: () => acts.open(hit),
-  }, h("bdi", {}, hit.name));
+    "aria-label": `${hit.rank}. ${named(hit)}, ${span(hit)}, ${sure(hit)}`, title: hit.path, onclick: () => acts.open(hit),
+  }, nameOf(hit));
   return h("li", { class: "card", "data-video": hit.id },
     h("div", { class: "shot" },
       picture(hit, hit.peak, 320),
@@ -130,7 +152,7 @@ function card(hit, scale, acts) {
         badges(hit).map((one) => h("span", { class: `badge ${one.kind}`, title: one.title }, one.text)),
         h("span", { class: "acts" },
           h("button", { type: "button", class: "small-button", tabindex: -1, onclick: () => acts.open(hit, { play: true }) }, "Play"),
-          h("a", { class: "small-button", tabindex: -1, href: api.clip(hit), download: "" }, "Clip")))));
+          h("a", { class: "small-button", tabindex: -1, href: api.clip(hit), "data-save": "clip", download: "" }, "Clip")))));
 }
 
 export function picture(hit, second, width) {
@@ -139,28 +161,28 @@ export function picture(hit, second, width) {
   return image;
 }
 
-function tableOf(hits, acts) {
+function tableOf(hits, acts, kind) {
   const labels = [...new Set(hits.flatMap((hit) => parts(hit.parts).map((part) => part.label)))];
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Results as a table" }, h("table", { class: "plain" },
+  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `${KINDS[kind]} as a table` }, h("table", { class: "plain" },
     h("thead", {}, h("tr", {}, ["Rank", "Video", "Moment", "Sure", "Score", ...labels, "Track"].map((name) =>
       h("th", { scope: "col", class: ["Video", "Moment", "Track"].includes(name) ? null : "number" }, name)))),
     h("tbody", {}, hits.map((hit) => h("tr", {},
       h("td", { class: "number" }, hit.rank),
-      h("th", { scope: "row" }, h("button", { class: "open link", type: "button", tabindex: -1, "data-video": hit.id, onclick: () => acts.open(hit) }, h("bdi", {}, hit.name))),
+      h("th", { scope: "row" }, h("button", { class: "open link", type: "button", tabindex: -1, "data-video": hit.id, title: hit.path, onclick: () => acts.open(hit) }, nameOf(hit))),
       h("td", { class: "whole" }, span(hit)),
       h("td", { class: "number" }, sure(hit)),
-      h("td", { class: "number" }, hit.score.toFixed(4)),
-      labels.map((label) => h("td", { class: "number" }, (parts(hit.parts).find((part) => part.label === label)?.value ?? 0).toFixed(4))),
+      h("td", { class: "number" }, fixed(hit.score, 4)),
+      labels.map((label) => h("td", { class: "number" }, fixed(parts(hit.parts).find((part) => part.label === label)?.value ?? 0, 4))),
       h("td", { class: "whole" }, track(hit)))))));
 }
 
-function nothing(answer, weaker) {
+function nothing(answer, closest) {
   const words = answer.searched === 0
     ? "No video passes these filters. Widen them, and search again."
-    : "Nothing here is likely to be what you mean.";
+    : "No video stands out as what you mean.";
   return h("div", { class: "nothing" },
     h("p", { class: "lead" }, words),
-    weaker.length > 0 && h("p", { class: "quiet" }, "The closest ones are kept below, as weaker matches."));
+    closest.length > 0 && h("p", { class: "quiet" }, "These come closest; what is right may well be among them."));
 }
 
 export function drawWelcome(place, status, history, search) {
@@ -186,6 +208,8 @@ export function drawBuilding(place, status) {
     h("p", {}, total
       ? `${finished.toLocaleString("en")} of ${count(total, "video")} looked at${failed ? `, ${failed} could not be read` : ""}.`
       : "Models and features are being loaded."),
+    total > 0 && finished === skipped && h("p", {}, "Models are being loaded; the first videos follow."),
+    total > 0 && finished === total && h("p", {}, "All are looked at; the models that answer are being loaded."),
     total > 0 ? h("progress", { max: total, value: finished, "aria-label": "Videos looked at" })
       : h("progress", { "aria-label": "Loading" }),
     h("p", { class: "quiet" }, note || "You can search as soon as it is done; this page notices by itself.")));

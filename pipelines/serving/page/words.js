@@ -20,7 +20,13 @@ export function percent(share) {
   return `${Math.round(value)} %`;
 }
 
-export const sure = (hit) => (hit.probability === null ? hit.score.toFixed(2) : percent(hit.probability));
+// A number as it is read: what rounds to nothing has no sign.
+export function fixed(value, digits = 3) {
+  const text = value.toFixed(digits);
+  return Number(text) === 0 ? (0).toFixed(digits) : text;
+}
+
+export const sure = (hit) => (hit.probability === null ? fixed(hit.score, 2) : percent(hit.probability));
 
 // The parts by what they are called here; heads may have several that look.
 export function parts(values) {

@@ -3,12 +3,13 @@ import os
 import socket
 import time
 import unicodedata
+from pathlib import Path
 
 import pytest
 from making.clips import draw_clip
 
 from vidret.data.errors import ConfigError, MissingError
-from vidret.data.folder import load_folder
+from vidret.data.folder import load_folder, root_of
 from vidret.data.samples import Caption
 
 
@@ -434,3 +435,20 @@ def test_a_name_that_is_not_utf8_can_have_captions(tmp_path):
     make(tmp_path, name)
     write_captions(tmp_path, {"video": name, "caption": "x"})
     assert [caption.video_id for caption in load_folder(tmp_path).captions] == [name]
+
+
+def test_a_folder_has_one_name_and_a_link_keeps_its_own(tmp_path, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "far" / "off").mkdir(parents=True)
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "far" / "off")
+    monkeypatch.chdir(tmp_path / "a")
+    assert root_of(Path("../a/./b")) == root_of(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert root_of(Path("link")) == tmp_path / "a" / "link"
+    assert root_of(Path("b/../link")) == tmp_path / "a" / "link"
+    assert root_of(Path("link/..")) == tmp_path / "far"  # as the system has it, and not `a`
+    assert root_of(Path("gone/../b")) == tmp_path / "a" / "b"
+
+
+def test_a_folder_without_a_file_is_not_said_to_hold_other_files(tmp_path):
+    with pytest.raises(MissingError, match="holds no file: give the folder above the videos"):
+        load_folder(tmp_path)

@@ -1,8 +1,10 @@
 import av
 import pytest
 from making.clips import draw_clip, run_ffmpeg
+from making.coloured import FPS, draw_seconds, second_of
 
 from vidret.data.errors import DecodeError
+from vidret.extract.decoding.beginnings import NothingThereError
 from vidret.extract.playable import browsers_play, write_playable
 
 H264 = ("-c:v", "libx264", "-c:a", "aac")
@@ -57,6 +59,39 @@ def test_a_small_picture_is_not_made_larger(clip, tmp_path):
 def test_a_stretch_is_as_long_as_it_says(clip, tmp_path):
     write_playable(clip, tmp_path / "out.mp4", start=0.5, end=1.3)
     assert streams_of(tmp_path / "out.mp4")[1] == pytest.approx(0.8, abs=0.12)
+
+
+def shown(path):
+    """The second that each picture is of, and how many seconds the sound lasts."""
+    with av.open(str(path)) as container:
+        seconds = [
+            second_of(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)
+        ]
+    with av.open(str(path)) as container:
+        sound = container.streams.audio[0]
+        return seconds, float(sound.duration * sound.time_base)
+
+
+@pytest.mark.parametrize("ending", [".ts", ".mpg"])
+def test_without_an_index_a_stretch_begins_at_its_second_too(tmp_path, ending):
+    long, out = draw_seconds(tmp_path / f"long{ending}", seconds=24), tmp_path / "out.mp4"
+    for start in (2, 12, 21):  # key frames are at 0, 10 and 20
+        write_playable(long, out, start=start, end=start + 2)
+        seconds, sound = shown(out)
+        assert set(seconds[1:-1]) == {start, start + 1}
+        assert len(seconds) == pytest.approx(2 * FPS, abs=2)
+        assert sound == pytest.approx(2, abs=0.1)
+
+
+def test_a_file_with_one_key_frame_alone_is_cut_too(tmp_path):
+    once, out = draw_seconds(tmp_path / "once.ts", seconds=6, gop=1000), tmp_path / "out.mp4"
+    write_playable(once, out, start=2, end=4)
+    assert set(shown(out)[0][1:-1]) == {2, 3}
+
+
+def test_a_stretch_that_shows_nothing_is_an_error(clip, tmp_path):
+    with pytest.raises(NothingThereError, match="nothing new from 100 to 110 s"):
+        write_playable(clip, tmp_path / "out.mp4", start=100, end=110)
 
 
 def test_a_name_like_an_option_is_a_name(clip, tmp_path, monkeypatch):

@@ -3,9 +3,11 @@ import io
 import numpy as np
 import pytest
 from making.clips import draw_clip, draw_picture, run_ffmpeg
+from making.coloured import draw_seconds, second_of
 from PIL import Image
 
 from vidret.data.errors import DecodeError
+from vidret.extract.decoding.beginnings import NothingThereError, begin_at
 from vidret.extract.stills import draw_still
 
 SIZE = (96, 64)
@@ -27,9 +29,31 @@ def nearest_picture(jpeg):
     return min(range(40), key=lambda number: np.abs(draw_picture(number, SIZE) - shown).mean())
 
 
-@pytest.mark.parametrize(("second", "number"), [(0, 0), (1.0, 10), (2.55, 25), (3.9, 39), (99, 39)])
+@pytest.mark.parametrize(
+    ("second", "number"), [(0, 0), (1.0, 10), (2.55, 25), (3.9, 39), (4.5, 39)]
+)
 def test_a_still_is_what_is_shown_at_its_second(clip, second, number):
     assert nearest_picture(draw_still(clip, second, width=96)) == number
+
+
+@pytest.mark.parametrize("ending", [".ts", ".mpg"])
+def test_without_an_index_a_still_is_of_its_second_too(tmp_path, ending):
+    long = draw_seconds(tmp_path / f"long{ending}", seconds=24)
+    for second in (3, 12, 19, 21):  # key frames are at 0, 10 and 20
+        assert second_of(pixels(draw_still(long, second + 0.5, width=64))) == second
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mkv", ".avi"])
+def test_with_an_index_one_seek_is_enough(tmp_path, ending):
+    """The whole of a long file would be read for one picture otherwise."""
+    long = draw_seconds(tmp_path / f"long{ending}", seconds=24)
+    assert [begin_at(long, second) for second in (5.5, 12.5, 21.0)] == [5.5, 12.5, 21.0]
+    assert second_of(pixels(draw_still(long, 12.5, width=64))) == 12
+
+
+def test_behind_the_end_there_is_no_still(clip):
+    with pytest.raises(NothingThereError, match=r"nothing at 99 s, as it ends at 4\.0 s"):
+        draw_still(clip, 99, width=96)
 
 
 def test_a_still_is_as_wide_as_asked_and_never_wider_than_the_video(clip):

@@ -163,6 +163,13 @@ def test_frame_weights_are_shares_of_the_real_frames(name):
     assert not weights[:, ~VIDEOS.frame_mask].any()
 
 
+@pytest.mark.parametrize("name", [name for name in VIDEO_HEADS if not name.endswith("+cmfi")])
+def test_a_head_says_whether_its_frames_depend_on_the_text(name):
+    head = shaken(name).video_head
+    first, second = head.frame_weights(draw_texts([3, 4], DIM), VIDEOS)
+    assert head.weighs_by_text == bool((first - second).abs().max() > 1e-6)
+
+
 def test_the_weights_of_x_pool_and_of_adaclip_make_their_videos():
     for name in ("xpool", "adaclip"):
         head = shaken(name).video_head

@@ -91,8 +91,8 @@ TABLES = {(table,): table for table in CONFIGS if not table.startswith("cache-")
     ("cache", "repair"): "cache",
     ("cache", "export"): "cache-export",
     ("cache", "gc"): "cache-gc",
-    ("index", "build"): "index-update",
-    ("index", "update"): "index-update",
+    ("index", "build"): "index",
+    ("index", "update"): "index",
     ("index", "status"): "index",
     ("index", "check"): "index",
     ("weights", "verify"): "weights",
@@ -157,6 +157,19 @@ def test_help_opens_with_a_sentence_that_fits_in_a_list(path):
     assert not text.endswith("...")
 
 
+def test_what_may_be_left_out_stands_in_brackets():
+    assert "[OPTIONS] QUERY [PATH]\n" in run("search", "--help").stdout
+    assert "[OPTIONS] QUERY VIDEO\n" in run("explain", "--help").stdout
+
+
+@pytest.mark.parametrize("name", ["build", "update", "status", "check"])
+def test_what_an_index_command_is_told_by_is_called_as_it_is(name):
+    shown = run("index", name, "--help").stdout
+    assert "[OPTIONS] [PATH]\n" in shown
+    assert "VIDRET_INDEX_RUN" in shown
+    assert "VIDRET_INDEX_UPDATE" not in shown
+
+
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_help_ends_in_two_examples(path):
     assert len(example_lines(COMMANDS[path])) == 2
@@ -199,6 +212,10 @@ def assert_is_understood(words, here):
         ),
         (["extract", "--zzz"], 'no option "--zzz" (see vidret extract --help)'),
         (["search"], "missing argument 'QUERY' (see vidret search --help)"),
+        (
+            ["search", "a dog", "--backbone", "tiny"],
+            "--backbone and --audio say how a folder is cached: name the folder",
+        ),
         (["extract", "--frames", "many"], "--frames is 'many': expected a whole number"),
         (["extract", "--decoder", "avi"], "--decoder is 'avi': did you mean \"av\"?"),
         (["extract", "--frames", "0"], "frames is 0: a video needs 1 or more (set by --frames)"),

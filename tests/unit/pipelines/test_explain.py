@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import h5py
@@ -7,12 +8,13 @@ import pytest
 from making.searchable import SENTENCES, write_searchable_cache
 
 from vidret.data.errors import ConfigError, MissingError
+from vidret.data.manifest import read_manifest, write_manifest
 from vidret.pipelines.config.fitting import TrainConfig
 from vidret.pipelines.config.searching import ExplainConfig, SearchConfig
 from vidret.pipelines.display.explained import render_explanation, strip
 from vidret.pipelines.explain import find_video, run_explain, write_explanation
 from vidret.pipelines.search import run_search
-from vidret.pipelines.searching.corpus import open_corpus
+from vidret.pipelines.searching.corpus import opaque_id
 from vidret.pipelines.train_heads import run_train
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -97,11 +99,14 @@ def test_a_strip_is_as_high_as_its_weights(weights, shown):
     assert strip(weights) == shown
 
 
-@pytest.mark.parametrize("name", ["v1", "clips/v1.mp4", "v1.mp4", "/films/clips/v1.mp4"])
+@pytest.mark.parametrize(
+    "name",
+    ["v1", "clips/v1.mp4", "v1.mp4", "./v1.mp4", "/films/clips/v1.mp4", "/x/../films/clips/v1.mp4"],
+)
 def test_a_video_is_found_by_id_path_or_the_end_of_it(work, name):
-    corpus = open_corpus(work / "cache" / "searchable")
-    assert corpus.features.video_ids[find_video(corpus, name)] == "v1"
-    assert find_video(corpus, corpus.opaque_ids[2]) == 2
+    cache = work / "cache" / "searchable"
+    assert find_video([cache], name) == (cache, 1)
+    assert find_video([cache], opaque_id("v2")) == (cache, 2)
 
 
 def test_a_video_that_is_not_there_is_told_with_one_that_is(work):
@@ -121,14 +126,59 @@ def test_a_video_of_another_cache_of_the_same_features_is_found(work, tmp_path):
     found = explain(tmp_path / "work")
     assert found.explanation.parts == pytest.approx(shown.parts, abs=1e-6)
     assert explain(tmp_path / "work", "other1").explanation.hit.path == "other1.mp4"
+    with pytest.raises(
+        MissingError, match=r"no video 'x' in .* or the 1 other cache that the head"
+    ):
+        explain(tmp_path / "work", "x")
 
 
-def test_an_ending_that_several_have_is_refused(work):
-    corpus = open_corpus(work / "cache" / "searchable")
-    corpus.features.paths[:] = [f"{name}/a.mp4" for name in corpus.features.video_ids]
-    with pytest.raises(ConfigError, match=r"4 end so \(v0/a\.mp4, .*\): say more"):
-        find_video(corpus, "a.mp4")
-    assert find_video(corpus, "v2/a.mp4") == 2
+def test_an_ending_that_several_have_is_refused(tmp_path):
+    cache = write_searchable_cache(tmp_path / "cache")
+    with h5py.File(cache / "videos-00000.h5", "a") as shard:
+        shard["source/path"][:] = [f"v{number}/a.mp4" for number in range(4)]
+    with pytest.raises(
+        ConfigError, match=r"4 are called so \(/films/v0/a\.mp4, .*\): give more of the path$"
+    ):
+        find_video([cache], "a.mp4")
+    assert find_video([cache], "v2/a.mp4") == (cache, 2)
+
+
+@pytest.fixture
+def two_folders(tmp_path):
+    """Caches of two folders that hold files of the same names, of which one is there."""
+    caches = []
+    for name in ("north", "south"):
+        cache = write_searchable_cache(tmp_path / "work" / "cache" / name, dataset="folder")
+        page = read_manifest(cache)
+        write_manifest(
+            cache, replace(page, settings={**page.settings, "root": str(tmp_path / name)})
+        )
+        caches.append(cache)
+    (tmp_path / "south" / "clips").mkdir(parents=True)
+    (tmp_path / "south" / "clips" / "v1.mp4").touch()
+    return caches
+
+
+def test_a_name_that_two_folders_have_is_never_guessed(two_folders, tmp_path, monkeypatch):
+    north, south = two_folders
+    for name in ("v1", "clips/v1.mp4"):
+        with pytest.raises(ConfigError, match=r"2 are called so \(.*north.*, .*south.*--cache"):
+            find_video(two_folders, name)
+    work = tmp_path / "work"
+    assert explain(work, cache=north).path == tmp_path / "north/clips/v1.mp4"
+    assert explain(work, f"{tmp_path}/south/clips/v1.mp4").path.parts[-3] == "south"
+    monkeypatch.chdir(tmp_path / "south")
+    assert find_video(two_folders, "clips/v1.mp4") == (south, 1)
+    (tmp_path / "south" / "new.mp4").touch()
+    with pytest.raises(MissingError, match="the file is there, so search its folder first"):
+        find_video(two_folders, "new.mp4")
+
+
+def test_a_chance_that_is_small_is_not_none_at_all(work):
+    report = explain(work)
+    hit = replace(report.explanation.hit, probability=0.001)
+    shown = render_explanation(replace(report, explanation=replace(report.explanation, hit=hit)))
+    assert ", chance <1%" in shown
 
 
 def test_a_file_is_written_whole(tmp_path):

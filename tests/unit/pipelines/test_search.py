@@ -3,6 +3,7 @@ import io
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import av
 import h5py
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from making.caches import a_failure
-from making.searchable import SECONDS, SENTENCES, encode_query, write_searchable_cache
+from making.searchable import SENTENCES, encode_query, write_searchable_cache
 from safetensors.numpy import load_file
 
 from vidret.data.batches import Texts
@@ -21,9 +22,11 @@ from vidret.data.storage.projections import PROJECTIONS
 from vidret.data.synth.dataset import load_synth_mini
 from vidret.pipelines.config.fitting import TrainConfig
 from vidret.pipelines.config.searching import SearchConfig
+from vidret.pipelines.config.serving import ServeConfig
 from vidret.pipelines.display.found import render_search
 from vidret.pipelines.display.tables import show
 from vidret.pipelines.search import run_search
+from vidret.pipelines.searching.choosing import refuse_encoders
 from vidret.pipelines.searching.moments import span_of_moment
 from vidret.pipelines.train_heads import run_train
 from vidret.pipelines.training.runs import WEIGHTS, load_weights, read_run
@@ -60,9 +63,9 @@ def test_the_moment_is_where_the_sentence_is_shown(work, number):
     assert (hit.start, hit.peak, hit.end) == (2.0 * number, 2.0 * number + 1, 2.0 * number + 2)
 
 
-def test_the_mean_of_the_frames_knows_no_moment(cache, tmp_path):
+def test_the_mean_of_the_frames_finds_its_moment_by_likeness(cache, tmp_path):
     hit = search(tmp_path, cache=cache).hits[0]
-    assert (hit.start, hit.end) == (0.0, SECONDS)
+    assert (hit.start, hit.end) == (2.0, 4.0)
 
 
 def test_hits_come_best_first_and_are_numbered(work):
@@ -323,6 +326,63 @@ def test_the_sound_counts_what_is_asked_for(work):
     assert [hit.rank_without_sound for hit in silent.hits] == [1, 2, 3, 4]
     by_picture = sorted(plain.hits, key=lambda hit: hit.parts["audio"] - hit.score)
     assert [hit.id for hit in silent.hits] == [hit.id for hit in by_picture]
+
+
+def test_one_clip_is_no_clips(work):
+    assert render_search(search(work, where=("v1.mp4",))).caption.startswith("1 clip searched")
+
+
+def test_a_name_that_is_no_cache_was_never_one(work, tmp_path):
+    with pytest.raises(MissingError, match=r"nope holds no manifest\.json, so it is no cache"):
+        search(work, cache=tmp_path / "nope")
+
+
+def test_paths_end_in_a_line_or_in_a_nul_and_keep_their_bytes(work):
+    report = search(work, top=2)
+    odd = replace(report, hits=tuple(replace(hit, path="/a\n\udcff") for hit in report.hits))
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
+    show(render_search(odd, "paths0"), file=out)
+    show(render_search(odd, "paths"), file=out)
+    assert out.buffer.getvalue() == b"/a\n\xff\0" * 2 + b"/a\n\xff\n" * 2
+
+
+def test_what_is_rounded_to_nothing_is_not_below_it(work):
+    report = search(work, top=1)
+    hit = replace(report.hits[0], score=-1e-9, parts={"words": -1e-9, "audio": 2.0})
+    none = replace(report, hits=(hit,))
+    assert render_search(none).rows[0][-3:] == ("0.000", "+0.000", "+2.000")
+    assert "-0.000" not in render_search(none, "csv")
+
+
+def test_the_moment_of_a_hit_is_opened(work, filmed, monkeypatch):
+    played = []
+    monkeypatch.setattr(
+        "vidret.pipelines.search.play", lambda *what: played.append(what) or "mpv it"
+    )
+    report = search(filmed / "work", open=2)
+    assert (report.opened, report.verdict) == ("mpv it", None)
+    assert played == [(Path(report.hits[1].path), report.hits[1].start)]
+    none = search(filmed / "work", where=("v1.mp4",), open=2)
+    assert (none.verdict.exit_code, len(none.hits)) == (4, 1)
+    assert str(none.verdict) == "there is no clip 2 to open: 1 clip found"
+    with pytest.raises(ConfigError, match="open is 3: give 1 to 2, as many clips as are shown"):
+        search(work, top=2, open=3)
+
+
+def test_a_clip_to_open_that_is_gone_is_told_below_the_others(filmed):
+    report = search(filmed / "work", where=("v3.mp4",), open=1)
+    assert len(report.hits) == 1
+    assert "is not there any more, so it cannot be opened" in str(report.verdict)
+
+
+def test_encoders_are_refused_where_a_run_has_its_own(work):
+    asked = {"work": work, "query": "a star", "path": work}
+    with pytest.raises(ConfigError, match=r"run run ranks .* or add --head mean"):
+        refuse_encoders(SearchConfig(**asked))
+    refuse_encoders(SearchConfig(**asked, head="mean"))
+    with pytest.raises(ConfigError, match=r"run run ranks .* or add --heads mean"):
+        refuse_encoders(ServeConfig(work=work, path=work))
+    refuse_encoders(ServeConfig(work=work, path=work, heads=("mean",)))
 
 
 def test_a_glob_a_day_and_a_sound_narrow_the_search(work):

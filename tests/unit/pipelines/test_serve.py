@@ -109,9 +109,34 @@ def test_a_port_that_is_taken_is_named(world):
             run_serve(ServeConfig(work=world.work, port=port))
 
 
-def test_a_work_folder_with_nothing_in_it_says_what_to_do(tmp_path):
-    told = CliRunner().invoke(cli, ["serve", "--work", str(tmp_path), "--port", "0"])
+@pytest.mark.parametrize(
+    "asked", [[], ["/nope"], ["--heads", "nope"], ["--cache", "nope"], ["--host", "nohost.invalid"]]
+)
+def test_what_cannot_be_served_is_told_before_an_address_is(world, tmp_path, asked):
+    work = world.work if "--host" in asked or "--cache" in asked else tmp_path
+    asked = [*asked, "--token", "a-token-of-good-length"]
+    told = CliRunner().invoke(cli, ["serve", "--work", str(work), "--port", "0", *asked])
     assert told.exit_code == 4
+    assert "Open http" not in told.output
+
+
+def test_a_folder_that_nothing_can_look_at_is_told_before_an_address_is(tmp_path):
+    (tmp_path / "films").mkdir()
+    config = ServeConfig(work=tmp_path / "work", path=tmp_path / "films", port=0)
+    with pytest.raises(MissingError, match=r"no weights are known .* add --backbone"):
+        run_serve(config, on_ready=lambda _: pytest.fail("an address was told"))
+
+
+def test_a_host_that_is_not_of_this_machine_is_no_matter_of_the_port(world):
+    config = ServeConfig(work=world.work, host="nohost.invalid", token="a-token-of-good-length")
+    with pytest.raises(MissingError, match="address of this machine with --host") as told:
+        run_serve(config)
+    assert "--port" not in str(told.value)
+
+
+def test_where_all_addresses_are_meant_this_machine_is_named(world):
+    with serving(world, host="0.0.0.0", token="a-token-of-good-length") as address:
+        assert address.startswith(f"http://{socket.gethostname()}:")
 
 
 def test_a_token_is_neither_shown_nor_kept(tmp_path, monkeypatch):

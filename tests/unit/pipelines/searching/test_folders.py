@@ -1,16 +1,24 @@
 import json
 import os
+import re
 import shutil
+from dataclasses import replace
 
+import h5py
 import pytest
+from making.searchable import FRAMES, write_searchable_cache
 
 from vidret.data.cache import FeatureCache
 from vidret.data.errors import MissingError
+from vidret.data.manifest import read_manifest, write_manifest
 from vidret.data.synth.dataset import load_synth_mini
+from vidret.pipelines.commands.finding import build_index, search, serve
 from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.searching import folders
-from vidret.pipelines.searching.folders import cache_of_folder
+from vidret.pipelines.searching.corpus import open_corpus
+from vidret.pipelines.searching.folders import cache_of_folder, refreshed
 
+COMMANDS = (build_index, search, serve)
 EXTRACT = ExtractConfig(backbone="tiny", audio="none", frames=2, workers=1)
 
 
@@ -25,9 +33,9 @@ def films(tmp_path):
     return films
 
 
-def cached(films, **changes):
+def cached(films, path=None, **changes):
     return cache_of_folder(
-        films,
+        path or films,
         work=films.parent / "work",
         run_folder=None,
         extract=EXTRACT,
@@ -35,6 +43,103 @@ def cached(films, **changes):
         offline=True,
         **changes,
     )
+
+
+@pytest.fixture
+def planted(films):
+    """A cache of the films that the tiny encoder seems to have made, with a clip that is gone."""
+    work = films.parent / "work"
+    cache = write_searchable_cache(work / "cache" / "folder-x", dataset="folder")
+    page = read_manifest(cache)
+    write_manifest(cache, replace(page, settings={**page.settings, "root": str(films)}))
+    return cache
+
+
+def test_a_folder_is_the_same_by_whatever_path(films, remembered):
+    (films.parent / "link").symlink_to(films)
+    for path in (films, films.parent / "else" / ".." / "films", films / "."):
+        cached(films, path)
+    assert [config.dataset for config in remembered] == [f"folder:{films}"]
+    cached(films, films.parent / "link")
+    assert remembered[-1].dataset == f"folder:{films.parent / 'link'}"
+
+
+def test_without_an_encoder_the_folder_is_cached_as_the_last_time(films, planted, monkeypatch):
+    asked = []
+    monkeypatch.setattr(folders, "extracting", lambda config, _: asked.append(config) or planted)
+    folders.cache_of_folder(
+        films, work=films.parent / "work", run_folder=None, extract=ExtractConfig(workers=1)
+    )
+    (config,) = asked
+    assert (config.backbone, config.audio, config.frames) == ("tiny", "tiny", FRAMES)
+    assert config.workers == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        ({}, r"add --backbone \S+@openai --audio none to fetch .*--backbone tiny to try"),
+        ({"offline": True}, r"add --backbone ViT-B-32-quickgelu@FILE with weights that are here"),
+        ({"backbone": "ViT-B-32@openai"}, r"add --audio Cnn14@FILE, or --audio none to leave"),
+    ],
+)
+def test_where_no_weights_are_known_a_sentence_names_options_that_exist(films, settings, advice):
+    offline = settings.pop("offline", False)
+    with pytest.raises(MissingError, match=advice) as caught:
+        cache_of_folder(
+            films,
+            work=films.parent / "work",
+            run_folder=None,
+            extract=ExtractConfig(**settings),
+            offline=offline,
+        )
+    assert "\n" not in str(caught.value)
+    for option in re.findall(r"(--\w+)", str(caught.value)):
+        for command in COMMANDS:
+            assert option in {name for one in command.params for name in one.opts}
+
+
+def test_what_was_taken_up_is_said(films, planted, monkeypatch, caplog):
+    caplog.set_level("INFO")
+
+    def extract(_config, _on_progress):
+        with h5py.File(planted / "videos-00000.h5", "a") as shard:
+            shard["ids"][:2] = ["new1", "new2"]
+            shard["source/content_hash"][2] = "another"
+        return planted
+
+    monkeypatch.setattr(folders, "extracting", extract)
+    cached(films)
+    assert f"{films}: 4 videos (2 new, 1 changed, 2 gone)" in caplog.text
+
+
+def test_a_file_that_was_written_to_since_has_changed_whatever_its_size(films, planted):
+    clips, written = films / "clips", (planted / "manifest.json").stat().st_mtime
+    clips.mkdir()
+    for number, seconds in enumerate((-5, -1, 5)):
+        clip = clips / f"v{number}.mp4"
+        clip.write_bytes(bytes(1000))  # the size of all of them
+        os.utime(clip, (written + seconds,) * 2)
+    (clips / "v0.mp4").write_bytes(bytes(999))
+    os.utime(clips / "v0.mp4", (written - 5,) * 2)
+    told = open_corpus(planted).differences()
+    assert (told.changed, told.gone) == (("v0", "v2"), ("v3",))
+    (clips / "v3.mp4").write_bytes(bytes(1000))
+    page = read_manifest(planted)
+    write_manifest(planted, page)  # as every update does, after it has looked
+    os.utime(planted / "manifest.json", (written + 1e6,) * 2)
+    assert open_corpus(planted).differences().changed == ("v0",)
+
+
+@pytest.mark.slow
+def test_a_cache_in_another_work_folder_is_brought_up_to_date_where_it_lies(films):
+    first = cached(films)
+    shutil.copy(films / "letter", films / "more.txt")
+    shutil.copy(next(films.glob("*.mp4")), films / "new.mp4")
+    found = refreshed(FeatureCache.open(first), ExtractConfig(work=films / "w", workers=1))
+    assert found == first
+    assert FeatureCache.open(first).splits["all"].videos == 3
+    assert not (films / "w").exists()
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from making.crowded import CROWD, SHOWN, numbered, open_crowd, write_crowded_cache
 from making.planted import write_planted_cache
-from making.searchable import SENTENCES, write_searchable_cache
+from making.searchable import FRAMES, SENTENCES, encode_query, write_searchable_cache
 
 from vidret.data.errors import ConfigError, MismatchError, MissingError
 from vidret.data.index.store import INDEX
@@ -46,6 +46,20 @@ def test_a_shortlist_finds_what_shows_the_sentence(indexed, everyone, number, se
     assert short.hits[0].video_id == full.hits[0].video_id == f"v{number:04d}"
     assert told(short) == told(full)
     assert short.searched == full.searched == CROWD
+
+
+@pytest.mark.parametrize(("number", "sentence"), SHOWN.items())
+def test_a_head_that_weighs_frames_alike_finds_the_moment_by_likeness(everyone, number, sentence):
+    hit = ask(everyone, SENTENCES[sentence], top=1).hits[0]
+    second = 2.0 * (number % FRAMES)
+    assert (hit.start, hit.peak, hit.end) == (second, second + 1, second + 2)
+    frames = everyone.corpus.features.frames[number].astype(float)
+    frames /= np.linalg.norm(frames, axis=1, keepdims=True)
+    asked = encode_query(SENTENCES[sentence]).sentence
+    heights = np.exp(
+        everyone.corpus.cache.fingerprint.logit_scale * frames @ asked / np.linalg.norm(asked)
+    )
+    assert hit.strip == pytest.approx(heights / heights.sum(), abs=1e-6)
 
 
 def test_an_exhaustive_question_needs_no_index(indexed, everyone):
@@ -220,7 +234,7 @@ def test_a_file_is_found_or_said_to_be_gone(tmp_path):
     searcher = open_crowd(tmp_path)
     hit = ask(searcher).hits[0]
     with pytest.raises(
-        MissingError, match=r"is not there any more: .* `vidret index update`"
+        MissingError, match=r"is not there any more: .* `vidret index update FOLDER`"
     ) as gone:
         searcher.file_of(hit.id)
     assert not isinstance(gone.value, UnknownVideoError)

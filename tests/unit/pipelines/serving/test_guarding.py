@@ -98,6 +98,22 @@ def test_another_site_may_link_here_but_not_ask(ask, id_of):
     assert ask("/", headers=cross | {"sec-fetch-mode": "navigate"}).status_code == 200
 
 
+def test_where_a_browser_does_not_say_who_asks_the_origin_does(ask, locked, id_of):
+    address = f"/api/videos/{id_of(2)}/preview"
+    own = "http://127.0.0.1:8765"
+    for origin in ("http://evil.com", "null", "http://127.0.0.1:3000", "http://127.0.0.1"):
+        assert ask(address, "POST", headers={"origin": origin}).status_code == 403
+        assert ask("/api/status", headers={"origin": origin}).status_code == 403
+    assert ask(address, "POST", headers={"origin": own}).status_code == 200
+    behind_a_proxy = {"origin": "https://films.example", "sec-fetch-site": "same-origin"}
+    assert ask(address, "POST", headers=behind_a_proxy).status_code == 200
+    other_port = {"origin": "http://127.0.0.1:3000", "sec-fetch-site": "same-site"}
+    assert ask(address, "POST", headers=other_port).status_code == 403
+    signing_in = {"origin": "null"}  # as the page tells nobody where one comes from
+    signed = locked("/sign-in", "POST", data={"token": TOKEN}, headers=signing_in)
+    assert signed.status_code == 303
+
+
 def test_what_is_too_long_is_refused_before_it_is_read(ask):
     assert ask("/" + "a" * 2000).status_code == 414
     assert ask("/api/search?q=" + "a" * 60_000).status_code == 414

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from vidret.data.errors import MismatchError, MissingError
@@ -61,6 +63,20 @@ def test_what_does_not_fit_any_more_is_refused_with_its_field(serve, searcher):
     assert ask("/api/status").json()["state"] == "ready"
 
 
+@pytest.mark.parametrize("work", ["W2", "./my films/W2"])
+def test_a_refusal_names_no_folder(serve, searcher, work):
+    """The usual work folder is below the one that the server was started in."""
+    error = MismatchError(
+        f"{Path(work) / 'cache' / 'folder-12'} was made with frames=4: see cache/other/failures.md"
+    )
+    ask = serve(lambda _: Changing(searcher, error), places=[Path(work)])
+    for address in ("/api/search?q=dog", "/api/status"):
+        text = ask(address).text
+        assert "folder-12 was made with frames=4: see failures.md" in text
+        assert "W2" not in text
+        assert "cache" not in text.replace('"cache":', "")
+
+
 def test_an_index_that_is_being_written_goes_on_serving(serve, searcher):
     ask = serve(lambda _: Changing(searcher, MissingError("no manifest")))
     assert ask("/api/search", params={"q": "dog"}).status_code == 200
@@ -83,3 +99,9 @@ def test_a_status_is_kept_until_the_index_changes(searcher):
     made.outcome = True
     one.status()
     assert len(counted) == 2
+
+
+def test_a_refusal_says_what_to_build_without_naming_it(serve, searcher):
+    error = MismatchError("the index was made for other weights: run `vidret index build`")
+    ask = serve(lambda _: Changing(searcher, error))
+    assert "`vidret index build FOLDER`" in ask("/api/search?q=dog").json()["error"]

@@ -42,11 +42,11 @@ def test_what_the_filters_keep_out_is_counted(ask):
     ("parameters", "words"),
     [
         ({"q": ""}, "say what to look for"),
-        ({"q": "x" * 2001}, "2000 characters"),
-        ({"q": "dog", "top": 51}, "top: "),
+        ({"q": "x" * 2001}, "2,000 signs or fewer"),
+        ({"q": "dog", "top": 51}, "a whole number from 1 to 50"),
         ({"q": "dog", "head": "nobody"}, "nobody"),
-        ({"q": "dog", "audio_weight": "nan"}, "audio_weight: "),
-        ({"q": "dog", "where": ["*"] * 9}, "where: "),
+        ({"q": "dog", "audio_weight": "nan"}, "a number from 0 to 10"),
+        ({"q": "dog", "where": ["*"] * 9}, "8 globs at most"),
     ],
 )
 def test_what_makes_no_sense_is_told_so(ask, parameters, words):
