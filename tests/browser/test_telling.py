@@ -149,3 +149,24 @@ def test_a_number_that_rounds_to_nothing_has_no_sign(open_page):
     look_for(page, "a red star")
     page.get_by_role("button", name="Show as table").click()
     assert "-0.0000" not in page.locator(".plain").first.inner_text()
+
+
+def test_a_clip_without_sound_is_not_praised_for_its_sound(open_page):
+    page = open_page()
+
+    def lift(hits):
+        hits[0] |= {"sound": "silent", "rank_without_sound": 9}
+
+    change_hits(page, lift)
+    look_for(page, "a red star")
+    assert page.locator(".card .badge").all_inner_texts()[:2] == [
+        "silent",
+        "lifted for want of sound",
+    ]
+    page.unroute("**/api/search?*")
+    look_for(page, "a blue cross")
+    page.locator(".card:has(.badge.mute) .open").first.click()
+    page.wait_for_selector(".stand-in")
+    assert "puts in the place of a missing one" in page.locator(".stand-in").inner_text()
+    open_named(page, "plain.mp4")
+    assert not page.locator(".stand-in").count()

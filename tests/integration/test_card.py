@@ -77,6 +77,7 @@ def follow_the_card():
     return extracted, trained, FeatureCache.open(find_caches(Path("vidret-work"))[0])
 
 
+@pytest.mark.slow
 def test_the_commands_run_through_and_the_missing_sound_is_told_before_any_training(here):
     make_root(here / "msvd", FEW)
     extracted, trained, cache = follow_the_card()

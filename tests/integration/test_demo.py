@@ -43,6 +43,7 @@ def test_the_demo_answers_a_query(demo):
     assert printed.rstrip().splitlines()[-1].startswith("Done in ")
 
 
+@pytest.mark.slow
 def test_the_demo_ends_soon_when_it_is_run_again(demo):
     folder, printed = demo
     runs = folder / "vidret-demo" / "runs"
@@ -59,6 +60,7 @@ def test_the_demo_touches_nothing_but_its_own_folder(demo):
     assert [path.name for path in demo[0].iterdir()] == ["vidret-demo"]
 
 
+@pytest.mark.slow
 def test_each_step_is_a_command_that_does_the_same(demo):
     folder, printed = demo
     steps = dict(re.findall(r"^([123])/3  vidret (.*)$", printed, re.MULTILINE))

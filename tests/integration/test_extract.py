@@ -154,6 +154,7 @@ def test_another_frame_count_is_another_cache_beside_it(films, cache, here):
     ]
 
 
+@pytest.mark.slow
 def test_both_decoders_fill_the_same_features(films, cache, here):
     extract(
         "--dataset", f"folder:{films}", "--work", here, "--frames", 6, "--decoder", "ffmpeg", *TINY
@@ -186,6 +187,7 @@ def test_a_dry_run_counts_what_is_left_of_a_cache_begun_with_other_shards(films,
     assert "to do: 1 video" in extract(*source, *TINY, "--dry-run").stdout
 
 
+@pytest.mark.slow
 def test_a_begun_cache_keeps_its_shards(films, begun):
     source = ("--dataset", f"folder:{films}", "--work", begun.parents[1])
     result = extract(*source, *TINY, "--shard-size", 2)

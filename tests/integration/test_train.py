@@ -104,6 +104,7 @@ def test_a_killed_training_goes_on_by_its_name(here, whole):
     assert_equal_to_uninterrupted(here, whole)
 
 
+@pytest.mark.slow
 def test_the_same_command_in_another_process_gives_the_same_bits(here, whole):
     succeed(*TRAIN, cwd=here)
     assert_equal_to_uninterrupted(here, whole)

@@ -238,7 +238,10 @@ function partsOf(found) {
     partsBar(found.parts, scale),
     h("p", { class: "small" }, parts(found.parts).map(({ label, value }) => h("span", { class: "pair" }, h("b", {}, label), ` ${fixed(value)}`)),
       h("span", { class: "pair" }, h("b", {}, "score"), ` ${fixed(found.hit.score)}`)),
-    h("p", { class: "small audio-share" }, h("span", {}, "Share of the sound "), shareBar(found.sound_share), ` ${percent(found.sound_share)}`));
+    h("p", { class: "small audio-share" }, h("span", {}, "Share of the sound "), shareBar(found.sound_share), ` ${percent(found.sound_share)}`),
+    "audio" in found.parts && found.hit.sound !== "ok"
+      ? h("p", { class: "quiet small stand-in" }, "This clip has no sound to hear: its part is what the head puts in the place of a missing one.")
+      : null);
 }
 
 function pictures(found) {

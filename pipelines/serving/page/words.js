@@ -47,9 +47,11 @@ export function badges(hit) {
   const found = [];
   if (SOUNDS[hit.sound]) found.push({ text: SOUNDS[hit.sound], kind: "mute" });
   if (hit.rank && hit.rank_without_sound - hit.rank >= 5) {
-    found.push({ text: "sound decided this", kind: "sound", title: `Without sound it would be number ${hit.rank_without_sound}` });
+    const text = SOUNDS[hit.sound] ? "lifted for want of sound" : "sound decided this";
+    found.push({ text, kind: "sound", title: `Without sound it would be number ${hit.rank_without_sound}` });
   } else if (hit.rank && hit.rank - hit.rank_without_sound >= 5) {
-    found.push({ text: "sound pulled this down", kind: "sound", title: `Without sound it would be number ${hit.rank_without_sound}` });
+    const text = SOUNDS[hit.sound] ? "pulled down for want of sound" : "sound pulled this down";
+    found.push({ text, kind: "sound", title: `Without sound it would be number ${hit.rank_without_sound}` });
   }
   return found;
 }

@@ -116,6 +116,7 @@ def test_a_pickle_of_anything_is_refused_in_one_sentence(here):
     assert len(result.stderr.splitlines()) == 1, "and no warning of torch beside it"
 
 
+@pytest.mark.slow
 def test_the_bundled_network_of_sound_is_known_and_used_as_the_last_line_says(here):
     bundled = TINY_FOLDER / "sound.safetensors"
     result = run("verify", bundled)
