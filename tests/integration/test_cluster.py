@@ -93,6 +93,7 @@ def cluster(tmp_path):
         yield cluster
 
 
+@pytest.mark.slow
 def test_the_quiet_extraction_is_what_it_should_be(quiet):
     shards = [f"videos-{number:05d}.h5" for number in range(SHARDS)]
     assert sorted(quiet) == ["captions-00000.h5", MANIFEST, *shards]

@@ -145,6 +145,7 @@ def test_nothing_is_encoded_twice(films, cache):
     assert {path: path.stat().st_mtime_ns for path in cache.folder.glob("*.h5")} == before
 
 
+@pytest.mark.slow
 def test_another_frame_count_is_another_cache_beside_it(films, cache, here):
     shutil.copytree(cache.folder, here / "cache" / cache.folder.name)
     extract("--dataset", f"folder:{films}", "--work", here, "--frames", 3, *TINY)
