@@ -23,7 +23,7 @@ DIM, AUDIO_DIM, FRAMES, BATCH = 32, 16, 8, 32
 
 def main() -> None:
     """Train on 2,000 videos, then rank 100 others."""
-    torch.manual_seed(0)  # so that every run prints the same
+    torch.manual_seed(1)  # so that every run prints the same
     texts, videos = made_up(2000, seed=1)
     retriever = build_retriever(
         "mgfi+cmfi",
