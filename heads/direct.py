@@ -3,40 +3,60 @@
 `MGFI` prepares each video once, at three products of C x C a frame, for many texts to come. Where
 one text meets videos that no other text will, it is the text's side that moves: its queries go
 through the key's matrix backwards, and frames are summed before value, output and FF see them. That
-is exact, as all of these are linear and weights sum to 1, and leaves four products a video.
+is exact, as all of these are linear and weights sum to 1, and leaves three products a video and
+branch: value and output are one matrix, made once.
 """
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, einsum, nn
+from torch.nn.functional import linear
 
 from vidret.data.batches import Texts, Videos
 from vidret.heads.frames import inert_frames, uniform_weights
 from vidret.heads.mgfi import ACTIVATIONS, FRAMES, MGFI, SENTENCE, WORDS, TextSide
 
 
-def direct_parts(
-    head: MGFI, texts: Texts, videos: Videos
-) -> dict[str, Float[Tensor, "text video"]]:
-    """Return `MGFI.score_parts` of texts and videos that were not prepared; dropout is off."""
-    x_v = head.normed(inert_frames(videos), head.norm_frames)
-    sides = head.prepare_texts(texts)
-    weights = _weights(head, sides, videos, x_v)
-    summed = einsum("btvn,vnc->btvc", torch.stack(list(weights.values())), x_v)
-    z = dict(zip(weights, head.out(head.value(summed)), strict=True))  # (2), (7): both at once
-    hidden = _hidden(head, z)
-    o = sum(z.values(), torch.zeros(())) / len(z) + _second(head, hidden)  # (3), (8), (9)
-    divisor = len(z) * o.norm(dim=-1).clamp_min(1e-12)
-    parts = {}
-    for name, pooled in z.items():
-        second = head.feed_forward_of(name).second
-        from_hidden = einsum("tvh,th->tv", hidden[name], sides.sentence @ second.weight)
-        from_bias = (sides.sentence @ second.bias)[:, None]
-        from_frames = einsum("tvc,tc->tv", pooled, sides.sentence)
-        parts[name] = (from_frames + from_hidden + from_bias) / divisor  # (10)
-    return parts
+@dataclass(frozen=True)
+class DirectMGFI:
+    """A head that will not learn any more, for one text and many videos at a time.
+
+    Args:
+        head: in eval mode.
+    """
+
+    head: MGFI
+
+    @cached_property
+    def _value_and_out(self) -> tuple[Tensor, Tensor | None]:
+        """The matrix of both, one after the other, and the bias."""
+        value, out = self.head.value, self.head.out
+        weight = out.weight @ value.weight
+        return weight, None if value.bias is None else out(value.bias)
+
+    def parts(self, texts: Texts, videos: Videos) -> dict[str, Float[Tensor, "text video"]]:
+        """Return what `MGFI.parts` does, of videos that were not prepared; dropout is off."""
+        head = self.head
+        x_v = head.normed(inert_frames(videos), head.norm_frames)
+        sides = head.prepare_texts(texts)
+        weights = _weights(head, sides, videos, x_v)
+        summed = einsum("btvn,vnc->btvc", torch.stack(list(weights.values())), x_v)
+        z = dict(zip(weights, linear(summed, *self._value_and_out), strict=True))  # (2), (7)
+        hidden = _hidden(head, z)
+        o = sum(z.values(), torch.zeros(())) / len(z) + _second(head, hidden)  # (3), (8), (9)
+        divisor = len(z) * o.norm(dim=-1).clamp_min(1e-12)
+        parts = {}
+        for name, pooled in z.items():
+            second = head.feed_forward_of(name).second
+            from_hidden = einsum("tvh,th->tv", hidden[name], sides.sentence @ second.weight)
+            from_bias = (sides.sentence @ second.bias)[:, None]
+            from_frames = einsum("tvc,tc->tv", pooled, sides.sentence)
+            parts[name] = (from_frames + from_hidden + from_bias) / divisor  # (10)
+        return parts
 
 
 def _hidden(

@@ -189,6 +189,7 @@ def _make(
         offline=config.offline,
         place=config.place,
         also=config.also,
+        in_memory=not config.on_disk,
         extract=extract,
         on_progress=on_progress,
     )

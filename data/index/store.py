@@ -12,11 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidret.data.errors import DamagedError, MismatchError, MissingError
+from vidret.data.index.strays import Strays, load_strays
 from vidret.data.index.vectors import VectorIndex, load_vectors
 from vidret.data.storage.hdf5 import checksum
 from vidret.data.storage.locks import LOCK, OWNED
@@ -26,7 +28,7 @@ log = logging.getLogger(__name__)
 
 INDEX = "index.json"
 FORMAT = 1
-POOLED, FRAMES, ENTRIES = "pooled", "frames", "entries"
+POOLED, FRAMES, ENTRIES, STRAYS = "pooled", "frames", "entries", "strays"
 AGAIN = "make it again with `vidret index build`"
 TRIES = 5  # to read files that a writer may be replacing
 
@@ -80,20 +82,37 @@ class Entries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredIndex:
-    """An index that was opened."""
+    """An index that was opened.
+
+    Args:
+        strays: in the order of the entries; None where the head weighs frames whatever the
+            question says.
+    """
 
     folder: Path
     header: IndexHeader
     entries: Entries
     vectors: dict[str, VectorIndex]
+    strays: Strays | None
 
 
 def write_index(
-    folder: Path, header: IndexHeader, entries: Entries, vectors: dict[str, VectorIndex]
+    folder: Path,
+    header: IndexHeader,
+    entries: Entries,
+    vectors: dict[str, VectorIndex],
+    strays: Strays | None = None,
 ) -> IndexHeader:
     """Put an index in the place of the one that is there; whole or not at all.
 
     The caller holds the folder's lock.
+
+    Args:
+        folder: of the index.
+        header: what made it.
+        entries: the videos that it holds.
+        vectors: by role.
+        strays: of the same videos, in the same order.
 
     Raises:
         MissingError: the folder cannot be written to, or has no room.
@@ -103,6 +122,8 @@ def write_index(
     for role, index in vectors.items():
         files[role] = _written(folder / f"{role}-{mark}.faiss", index.save)
     order = entries.keys.argsort()
+    if strays is not None:
+        files[STRAYS] = _written(folder / f"{STRAYS}-{mark}.npz", strays[order].save)
     files[ENTRIES] = _written(
         folder / f"{ENTRIES}-{mark}.npz", lambda part: _save_entries(part, entries, order)
     )
@@ -199,9 +220,15 @@ def _open(folder: Path, header: IndexHeader, *, mapped: bool) -> StoredIndex:
             role: load_vectors(folder / header.files[role]["name"], kind, mapped=mapped)
             for role, kind in header.kinds.items()
         }
-    except (OSError, ValueError, KeyError) as error:
+        listed = header.files.get(STRAYS)  # an index of older versions has none
+        strays = None
+        if listed is not None:
+            strays = load_strays(folder / listed["name"], videos=len(entries.keys))
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise DamagedError(f"the index in {folder} cannot be read ({error!r}): {AGAIN}") from error
-    return StoredIndex(folder=folder, header=header, entries=entries, vectors=vectors)
+    return StoredIndex(
+        folder=folder, header=header, entries=entries, vectors=vectors, strays=strays
+    )
 
 
 def _written(path: Path, write: Callable[[Path], None]) -> dict[str, Any]:

@@ -1,7 +1,12 @@
 """Rows of an array that lies in many shards, read or mapped when they are asked for."""
 
-from collections.abc import Sequence
+import math
+import mmap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -9,6 +14,8 @@ from numpy.typing import NDArray
 
 from vidret.data.errors import DamagedError
 from vidret.data.storage.hdf5 import ArrayPlace, how_to_repair, open_shard
+
+HELD_AT_ONCE = 4096  # rows
 
 View = Literal["ram", "mapped", "lazy"]
 
@@ -19,17 +26,14 @@ class LazyArray:
     def __init__(self, place: ArrayPlace) -> None:
         self.place = place
 
-    def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """A copy of some rows, one slice for each run of neighbours."""
-        values = np.empty((len(rows), *self.place.shape[1:]), self.place.dtype)
-        if not values.size:  # no rows, or no columns, as of a sound that nobody encoded
-            return values
-        starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+    def expect(self, first: int, stop: int) -> None:
+        """Nothing can be done before."""
+
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
+        """What slices are read from."""
         with open_shard(self.place.path) as shard:
-            stored = shard[self.place.name]
-            for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
-                values[start:stop] = stored[rows[start] : rows[stop - 1] + 1]
-        return values
+            yield shard[self.place.name]
 
 
 class MappedArray:
@@ -39,20 +43,42 @@ class MappedArray:
         self.place = place
 
     @cached_property
-    def _values(self) -> NDArray[Any]:
-        path, shape = self.place.path, self.place.shape
+    def _bytes(self) -> mmap.mmap:
         try:
-            return np.memmap(path, self.place.dtype, "r", self.place.offset or 0, shape)
+            with self.place.path.open("rb") as file:
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            message = f"{path} cannot be mapped ({error}): {how_to_repair(path.parent)}"
-            raise DamagedError(message) from error
+            raise self._no_map(error) from error
+
+    @cached_property
+    def _values(self) -> NDArray[Any]:
+        shape = self.place.shape
+        try:
+            flat = np.frombuffer(
+                self._bytes, self.place.dtype, math.prod(shape), self.place.offset or 0
+            )
+        except ValueError as error:
+            raise self._no_map(error) from error
+        return flat.reshape(shape)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return MappedArray, (self.place,)  # a pickled memmap would be a copy of all its bytes
+        return MappedArray, (self.place,)  # a pickled map would be a copy of all its bytes
 
-    def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """A copy of some rows."""
-        return np.asarray(self._values[rows])
+    def expect(self, first: int, stop: int) -> None:
+        """Have the system fetch some rows; it fetches many at once sooner than one by one."""
+        size = self._values.strides[0]
+        begin = (self.place.offset or 0) + first * size
+        page = begin - begin % mmap.PAGESIZE
+        self._bytes.madvise(mmap.MADV_WILLNEED, page, begin + (stop - first) * size - page)
+
+    @contextmanager
+    def opened(self) -> Iterator[NDArray[Any]]:
+        """What slices are copied from."""
+        yield self._values
+
+    def _no_map(self, error: Exception) -> DamagedError:
+        path = self.place.path
+        return DamagedError(f"{path} cannot be mapped ({error}): {how_to_repair(path.parent)}")
 
 
 class ShardRows:
@@ -71,6 +97,7 @@ class ShardRows:
         self.rows = rows
         self.shape = (len(rows), *item_shape)
         self.dtype = np.dtype(np.float16)
+        self._held: NDArray[Any] | None = None
         self._arrays = [_stored(place, mapped=view == "mapped") for place in places]
         self._starts = np.cumsum([0, *(place.shape[0] for place in places)], dtype=np.int64)
 
@@ -85,18 +112,53 @@ class ShardRows:
         return self[:] if dtype is None else self[:].astype(dtype)
 
     def __getitem__(self, key: int | slice | NDArray[Any] | Sequence[int]) -> NDArray[Any]:
+        if self._held is not None:
+            return self._held[key]
         wanted = self.rows[key]
         found = self._read(np.atleast_1d(wanted))
         return found if np.ndim(wanted) else found[0]
 
+    @property
+    def nbytes(self) -> int:
+        """What it would take in memory."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def hold(self) -> None:
+        """Read all of it into memory, and answer from there; it may be read from meanwhile."""
+        held = np.empty(self.shape, self.dtype)
+        for start in range(0, len(self), HELD_AT_ONCE):
+            held[start : start + HELD_AT_ONCE] = self[start : start + HELD_AT_ONCE]
+        self._held = held
+
     def _read(self, wanted: NDArray[np.int64]) -> NDArray[Any]:
         values = np.zeros((len(wanted), *self.shape[1:]), self.dtype)
-        owner = np.searchsorted(self._starts, wanted, side="right") - 1
-        for number in np.unique(owner):
-            array, places = self._arrays[number], np.flatnonzero(owner == number)
-            corner: tuple[Any, ...] = tuple(slice(size) for size in array.place.shape[1:])
-            values[(places, *corner)] = array.read(wanted[places] - self._starts[number])
+        if not values.size:  # no rows, or no columns, as of a sound that nobody encoded
+            return values
+        runs = self._runs(wanted)
+        for number, first, stop, _ in runs:
+            self._arrays[number].expect(first, stop)
+        for number, some in groupby(runs, key=itemgetter(0)):
+            corner = tuple(slice(size) for size in self._arrays[number].place.shape[1:])
+            with self._arrays[number].opened() as stored:
+                for _, first, stop, place in some:
+                    values[(slice(place, place + stop - first), *corner)] = stored[first:stop]
         return values
+
+    def _runs(self, wanted: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
+        """Neighbours among rows: their array, the first in it, behind the last, where they go."""
+        owner = np.searchsorted(self._starts, wanted, side="right") - 1
+        first = wanted - self._starts[owner]
+        new = (np.diff(wanted, prepend=-2) != 1) | (np.diff(owner, prepend=-1) != 0)
+        begins = np.flatnonzero(new)
+        stops = first[begins] + np.diff(begins, append=len(wanted))
+        runs = zip(
+            owner[begins].tolist(),
+            first[begins].tolist(),
+            stops.tolist(),
+            begins.tolist(),
+            strict=True,
+        )
+        return sorted(runs)
 
 
 def chosen_rows(

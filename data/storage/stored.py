@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vidret.data.samples import AudioState, DenseFrames, TextEmbeddings, VideoEmbeddings
 from vidret.data.shards import DenseTable, VideoTable, read_caption_table, read_video_table
 from vidret.data.storage.hdf5 import ArrayPlace
-from vidret.data.storage.rows import LazyArray, ragged_rows
+from vidret.data.storage.rows import ShardRows, ragged_rows
 
 
 def read_videos(path: Path, rows: Sequence[int] | None = None) -> list[VideoEmbeddings]:
@@ -102,4 +102,4 @@ def _dense(table: DenseTable, wanted: NDArray[np.int64]) -> list[DenseFrames | N
 
 
 def _read(place: ArrayPlace, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    return LazyArray(place).read(rows).astype(np.float32)
+    return ShardRows([place], rows, place.shape[1:], "lazy")[:].astype(np.float32)

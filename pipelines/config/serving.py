@@ -49,6 +49,9 @@ class ServeConfig(Config):
     read_only: bool = setting(
         default=False, help="Write nothing: make no previews of what browsers cannot play."
     )
+    on_disk: bool = setting(
+        default=False, help="Leave the frames on the disk, even where memory has room for them."
+    )
     preview_space: int = setting(2048, help="MiB that previews may take; the oldest go first.")
     device: str = setting("auto", help="Where to rank.", metavar=DEVICES, shared=True)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vidret.data.batches import Videos
 from vidret.data.errors import MismatchError
 from vidret.data.index.store import (
     AGAIN,
@@ -18,6 +19,7 @@ from vidret.data.index.store import (
     open_index,
     write_index,
 )
+from vidret.data.index.strays import Strays, empty_strays, find_basis, make_strays
 from vidret.data.index.vectors import (
     FLAT,
     LISTS_FROM,
@@ -33,6 +35,7 @@ from vidret.pipelines.searching.ranker import Ranker
 
 AT_ONCE = 512  # videos
 TRIED = 200  # questions to tune with
+SAMPLED = 4096  # videos, to see how frames stray
 OUTGROWN = 4  # times the videos that lists were made for
 
 
@@ -87,14 +90,16 @@ def update_index(
             every_frame = stored.header.every_frame
             header = _build(folder, ranker, every_frame=every_frame, on_progress=on_progress)
             return header, changes
+        strays = _updated(stored, ranker, rows)
         for role, index in stored.vectors.items():
             index.remove(gone)
-            index.add(_blocks(ranker, rows, role, on_progress))
+            index.add(_blocks(ranker, rows, role, on_progress, strays))
         header = write_index(
             folder,
             replace(stored.header, videos=len(ranker.corpus)),
             _entries(ranker),
             stored.vectors,
+            strays,
         )
         return header, changes
 
@@ -146,7 +151,8 @@ def _build(
 ) -> IndexHeader:
     rows = np.arange(len(ranker.corpus))
     frames = int(ranker.corpus.features.frame_mask.sum())
-    vectors = {POOLED: _made(ranker, rows, POOLED, len(rows), on_progress)}
+    strays = _no_strays_yet(ranker)
+    vectors = {POOLED: _made(ranker, rows, POOLED, len(rows), on_progress, strays)}
     if every_frame:
         vectors[FRAMES] = _made(ranker, rows, FRAMES, frames, lambda _: None)
     found = vectors[POOLED].tune(_questions(ranker))
@@ -167,35 +173,83 @@ def _build(
         ),
         _entries(ranker),
         vectors,
+        strays,
     )
 
 
 def _made(
-    ranker: Ranker, rows: NDArray[np.int64], role: str, total: int, on_progress: OnProgress
+    ranker: Ranker,
+    rows: NDArray[np.int64],
+    role: str,
+    total: int,
+    on_progress: OnProgress,
+    strays: Strays | None = None,
 ) -> VectorIndex:
     wanted = sample_size(total)
     drawn = np.sort(np.random.default_rng(0).permutation(len(rows))[: max(1, wanted)])
     sample = [vectors for _, vectors in _blocks(ranker, drawn, role, lambda _: None)]
     wide = _wide(ranker, role)
     found = np.concatenate([np.zeros((0, wide), np.float32), *sample])[:wanted]
-    return build_vectors(found, _blocks(ranker, rows, role, on_progress), total=total)
+    return build_vectors(found, _blocks(ranker, rows, role, on_progress, strays), total=total)
 
 
 def _blocks(
-    ranker: Ranker, rows: NDArray[np.int64], role: str, on_progress: OnProgress
+    ranker: Ranker,
+    rows: NDArray[np.int64],
+    role: str,
+    on_progress: OnProgress,
+    strays: Strays | None = None,
 ) -> Iterator[Block]:
-    """Keys and vectors of some videos, a few hundred at a time."""
+    """Keys and vectors of some videos, a few hundred at a time.
+
+    Args:
+        ranker: the head and what it ranks.
+        rows: of the videos.
+        role: which vectors.
+        on_progress: told how many videos are done.
+        strays: of the whole corpus; where they are, those of the same videos are written into them,
+            as frames are read but once.
+    """
     progress = Progress(total=len(rows))
     for start in range(0, len(rows), AT_ONCE):
         some = rows[start : start + AT_ONCE]
         keys = ranker.corpus.keys[some]
         if role == POOLED:
-            yield keys, pooled_vectors(ranker, some)
+            videos = ranker.videos(some)
+            if strays is not None:
+                strays.put(some, make_strays(strays.basis, *_seen(videos)))
+            yield keys, pooled_vectors(ranker, videos)
         else:
             vectors, owners = frame_vectors(ranker, some)
             yield keys[owners], vectors
         progress = replace(progress, done=start + len(some))
         on_progress(progress)
+
+
+def _no_strays_yet(ranker: Ranker) -> Strays | None:
+    """Room for those of the corpus; None where the head weighs frames whatever a question says."""
+    corpus = ranker.corpus
+    if not ranker.retriever.video_head.weighs_by_text or not len(corpus):
+        return None
+    drawn = np.random.default_rng(2).permutation(len(corpus))[:SAMPLED]
+    basis = find_basis(*_seen(ranker.videos(np.sort(drawn))))
+    return empty_strays(basis, *corpus.features.frame_mask.shape)
+
+
+def _updated(stored: StoredIndex, ranker: Ranker, rows: NDArray[np.int64]) -> Strays | None:
+    """Strays of all videos as they were; those of some rows are still to be put in."""
+    if stored.strays is None:
+        return None
+    shape = ranker.corpus.features.frame_mask.shape
+    strays = empty_strays(stored.strays.basis, *shape)
+    stayed = np.setdiff1d(np.arange(shape[0]), rows)
+    before = np.searchsorted(stored.entries.keys, ranker.corpus.keys[stayed])
+    strays.put(stayed, stored.strays[before])
+    return strays
+
+
+def _seen(videos: Videos) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    return videos.frames.float().cpu().numpy(), videos.frame_mask.cpu().numpy()
 
 
 def _wide(ranker: Ranker, role: str) -> int:
@@ -224,8 +278,7 @@ def _questions(ranker: Ranker, *, frames: bool = False) -> NDArray[np.float32]:
 
 
 def _entries(ranker: Ranker) -> Entries:
-    order = ranker.corpus.keys.argsort()
-    return Entries(keys=ranker.corpus.keys[order], versions=ranker.corpus.versions[order])
+    return Entries(keys=ranker.corpus.keys, versions=ranker.corpus.versions)
 
 
 def _outgrown(stored: StoredIndex, videos: int) -> bool:

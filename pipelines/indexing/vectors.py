@@ -22,10 +22,9 @@ from vidret.heads.scoring import scoring
 from vidret.pipelines.searching.ranker import Ranker
 
 
-def pooled_vectors(ranker: Ranker, rows: NDArray[np.int64]) -> Float[np.ndarray, "video wide"]:
+def pooled_vectors(ranker: Ranker, videos: Videos) -> Float[np.ndarray, "video wide"]:
     """One vector for each of some videos."""
     with scoring(ranker.retriever):
-        videos = ranker.corpus.videos(rows, ranker.projections).to(ranker.device)
         vectors = _looks(ranker, videos)
         sound = ranker.retriever.embed_sound(videos, ranker.stand_in)
         if sound is not None:

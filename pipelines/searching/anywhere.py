@@ -27,6 +27,7 @@ def searching(
     offline: bool,
     place: Place | None = None,
     also: Sequence[Path] = (),
+    in_memory: bool = False,
     extract: ExtractConfig | None = None,
     on_progress: OnProgress = lambda _: None,
 ) -> Iterator[AnySearcher]:
@@ -41,6 +42,7 @@ def searching(
         offline: forbid the hub.
         place: a cluster whose workers answer together; None answers in this process.
         also: more caches for the cluster to search as one with the first.
+        in_memory: read the frames into memory of this process, where they leave room.
         extract: how a folder is cached where no run says it.
         on_progress: told how far the caching is.
 
@@ -64,7 +66,12 @@ def searching(
     if place is None:
         with in_full:
             searcher = Searcher(
-                work=work, cache=found, runs=folders, device=device, offline=offline
+                work=work,
+                cache=found,
+                runs=folders,
+                device=device,
+                offline=offline,
+                in_memory=in_memory,
             )
         yield searcher
         return

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
+import psutil
 import xxhash
 from numpy.typing import NDArray
 
@@ -22,6 +24,7 @@ from vidret.data.manifest import MANIFEST
 from vidret.data.printable import printable
 from vidret.data.samples import AudioState
 from vidret.data.storage.projections import Projections
+from vidret.data.storage.rows import ShardRows
 from vidret.heads.mean import MeanPooling
 from vidret.pipelines.searching.answers import Differences, Question, unknown_video
 from vidret.pipelines.searching.globs import Glob
@@ -29,6 +32,7 @@ from vidret.pipelines.searching.globs import Glob
 log = logging.getLogger(__name__)
 
 IN_MEMORY = 512 * 2**20  # bytes of frames that are read at once; more stay on the disk
+SHARE_OF_MEMORY = 2 / 3  # of what is free, that frames may take where one asks for long
 EXAMPLES = 5
 AT_ONCE = 1024  # videos that are read together
 
@@ -58,6 +62,16 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.features.video_ids)
+
+    def keep_in_memory(self) -> None:
+        """Read frames that lie on the disk into memory, in the background, where they leave room.
+
+        Questions are answered meanwhile, from wherever frames are by then.
+        """
+        frames = self.features.frames
+        room = psutil.virtual_memory().available * SHARE_OF_MEMORY
+        if isinstance(frames, ShardRows) and frames.nbytes <= room:
+            Thread(target=frames.hold, daemon=True).start()
 
     @cached_property
     def opaque_ids(self) -> list[str]:
@@ -90,6 +104,10 @@ class Corpus:
     def _by_key(self) -> NDArray[np.int64]:
         return self.keys.argsort()
 
+    @cached_property
+    def _sorted_keys(self) -> NDArray[np.int64]:
+        return self.keys[self._by_key]
+
     def row(self, opaque_id: str) -> int:
         """The row of a video by its opaque id.
 
@@ -103,7 +121,7 @@ class Corpus:
 
     def rows_of_keys(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows of some keys, without those that no video has any more."""
-        places = np.searchsorted(self.keys, keys, sorter=self._by_key)
+        places = np.searchsorted(self._sorted_keys, keys)
         rows = self._by_key[np.minimum(places, len(self) - 1)]
         return rows[self.keys[rows] == keys] if len(self) else rows[:0]
 
@@ -129,13 +147,15 @@ class Corpus:
             projections: other ones than the cache's, where a head has trained its own.
         """
         features = self.features
-        numbers = np.arange(len(self))[rows]
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        numbers = rows.tolist()
         some = replace(
             features,
             video_ids=[features.video_ids[row] for row in numbers],
-            frames=features.frames[numbers],
-            frame_mask=features.frame_mask[numbers],
-            audio=features.audio[numbers],
+            frames=features.frames[rows],
+            frame_mask=features.frame_mask[rows],
+            audio=features.audio[rows],
             audio_state=[features.audio_state[row] for row in numbers],
             projections=features.projections if projections is None else projections,
         )

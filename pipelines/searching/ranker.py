@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from threading import Event, Lock
 
@@ -16,10 +17,10 @@ from vidret.data.batches import Texts, Videos, pad_words
 from vidret.data.storage.projections import Projections, project
 from vidret.extract.clip import EncodedText
 from vidret.heads.catalog import build_retriever
-from vidret.heads.direct import direct_parts
+from vidret.heads.direct import DirectMGFI
 from vidret.heads.mgfi import MGFI
 from vidret.heads.retriever import ReadyVideos, Retriever
-from vidret.heads.scoring import block_sizes, scoring
+from vidret.heads.scoring import scoring
 from vidret.pipelines.evaluate import require_same_features
 from vidret.pipelines.searching.corpus import Corpus
 from vidret.pipelines.searching.explaining import sentence_frame_likeness
@@ -28,7 +29,7 @@ from vidret.pipelines.training.runs import Run, load_weights, read_run
 
 ZERO_SHOT = "mean"
 AUDIO = "audio"
-MEMORY = 256 * 2**20  # bytes that scoring takes beside what is kept
+MEMORY = 64 * 2**20  # bytes that scoring takes beside what is kept
 KEPT = 1 << 30  # bytes of prepared videos that are kept between two questions
 SHOWN_AT_ONCE = 256  # videos whose moments are found together
 AT_ONCE = 4096  # videos that are listened to together while a stand-in is made
@@ -76,6 +77,10 @@ class Ranker:
         """Whether it projects the words of a question by itself."""
         return self.projections is not None
 
+    def videos(self, rows: NDArray[np.int64]) -> Videos:
+        """Some videos as the head takes them."""
+        return self.corpus.videos(rows, self.projections).to(self.device)
+
     def texts(self, encoded: EncodedText) -> Texts:
         """A question as the head takes it; a hidden one is projected as captions are."""
         values, sentence = torch.from_numpy(encoded.words), torch.from_numpy(encoded.sentence)[None]
@@ -111,7 +116,7 @@ class Ranker:
         with scoring(self.retriever):
             for start in range(0, len(rows), SHOWN_AT_ONCE):
                 some = rows[start : start + SHOWN_AT_ONCE]
-                videos = self.corpus.videos(some, self.projections).to(self.device)
+                videos = self.videos(some)
                 if self.retriever.video_head.weighs_by_text:
                     weights = self.retriever.frame_weights(texts, videos)[0]
                 else:
@@ -131,18 +136,27 @@ class Ranker:
         if everyone:
             self._asked.set()  # who asks of all videos twice will do so again
         for videos in self._videos(texts, rows):
-            if isinstance(self.retriever.video_head, MGFI):
-                parts = direct_parts(self.retriever.video_head, texts, videos)
+            if self._direct is not None:
+                parts = self._direct.parts(texts, videos)
                 sound = self.retriever.embed_sound(videos, self.stand_in)
                 yield parts if sound is None else parts | {AUDIO: ready.sentence @ sound.T}
             else:
                 yield self.retriever.score_parts(ready, self._prepare(videos))
 
+    @cached_property
+    def _direct(self) -> DirectMGFI | None:
+        """A quicker way for one question, where there is one."""
+        head = self.retriever.video_head
+        return DirectMGFI(head) if isinstance(head, MGFI) else None
+
     def _has_room(self, texts: Texts) -> bool:
         """Whether all videos may be kept prepared."""
+        return self._bytes_each(texts) * len(self.corpus) <= KEPT
+
+    def _bytes_each(self, texts: Texts) -> int:
+        """What a video takes while it is prepared."""
         features, head = self.corpus.features, self.retriever.video_head
-        each = 4 * head.floats_per_video(features.frames.shape[1], texts.sentence.shape[1])
-        return each * len(self.corpus) <= KEPT
+        return 4 * head.floats_per_video(features.frames.shape[1], texts.sentence.shape[1])
 
     def _kept(self, texts: Texts, rows: NDArray[np.int64]) -> list[ReadyVideos]:
         """Every video, prepared once."""
@@ -156,13 +170,10 @@ class Ranker:
 
     def _videos(self, texts: Texts, rows: NDArray[np.int64]) -> Iterator[Videos]:
         """Videos block by block, as many at a time as scoring has memory for."""
-        if not len(rows):
-            return
-        few = self.corpus.videos(rows[:1], self.projections).to(self.device)
-        step = block_sizes(self.retriever.video_head, texts, few, memory=MEMORY).panel
+        step = max(1, MEMORY // self._bytes_each(texts))
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
-            yield self.corpus.videos(some, self.projections).to(self.device)
+            yield self.videos(some)
 
 
 def make_ranker(name: str, run_folder: Path | None, corpus: Corpus, device: torch.device) -> Ranker:

@@ -39,6 +39,7 @@ class Part:
         exhaustive_below: so many videos or fewer are all scored; more are looked up in an index.
         number: of the share, from 0.
         of: how many shares there are.
+        in_memory: read the frames into memory, where they leave room; see `Corpus`.
         stand_ins: for the sound of silent videos where those of other parts compete, too, a row of
             numbers for each head that has not learned it.
     """
@@ -50,6 +51,7 @@ class Part:
     exhaustive_below: int = EXHAUSTIVE_BELOW
     number: int = 0
     of: int = 1
+    in_memory: bool = False
     stand_ins: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
     @property
@@ -139,6 +141,8 @@ def open_scene(part: Part, before: Scene | None = None) -> Scene:
     else:
         corpus, device = open_corpus(part.cache, (part.number, part.of)), pick_device(part.device)
         rankers = {name: make_ranker(name, folder, corpus, device) for name, folder in part.runs}
+        if part.in_memory:
+            corpus.keep_in_memory()
     shortlisters = {
         name: open_shortlister(part.work, ranker, below=part.exhaustive_below)
         for name, ranker in rankers.items()

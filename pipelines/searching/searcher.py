@@ -36,6 +36,7 @@ class Searcher:
         device: where heads and text tower compute.
         offline: forbid the hub.
         exhaustive_below: so many videos or fewer are all scored; more are looked up in an index.
+        in_memory: read the frames into memory, in the background, where they leave room.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Searcher:
         device: str = "auto",
         offline: bool = False,
         exhaustive_below: int = EXHAUSTIVE_BELOW,
+        in_memory: bool = False,
     ) -> None:
         self.work, self.cache, self.runs = work, cache, dict(runs)
         self._part = Part(
@@ -55,6 +57,7 @@ class Searcher:
             runs=tuple(runs.items()),
             device=device,
             exhaustive_below=exhaustive_below,
+            in_memory=in_memory,
         )
         self._refreshing, self._right = Lock(), RightVideos()
         self._scene = open_scene(self._part)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from vidret.data.batches import Texts
@@ -24,6 +25,8 @@ EXHAUSTIVE_BELOW = 10_000  # videos: so many are simply all scored
 SHORTLIST = 200  # videos that the head ranks
 MOST = 10_000  # a longer shortlist is no shortlist
 FRAMES_EACH = 4  # frames that are looked for per video of a shortlist
+WIDER = 15  # times as many are looked at more closely before, where that tells anything,
+WIDEST = 10_000  # but no more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +62,32 @@ class Shortlister:
         everyone = len(allowed) == len(corpus)
         keys = None if everyone else corpus.keys[allowed]
         vector = question_vector(self.ranker, texts, audio_weight)
-        found = [self.index.vectors[POOLED].nearest(vector, number, allowed=keys)[0][0]]
+        found = [self._nearest(vector, number, keys)]
         if FRAMES in self.index.vectors:
             dim = corpus.cache.fingerprint.dim
             frames = self.index.vectors[FRAMES]
             near = frames.nearest(vector[:, :dim], FRAMES_EACH * number, allowed=keys)[0][0]
-            found.append(near)
-        nearest = np.unique(np.concatenate(found))
-        rows = corpus.rows_of_keys(nearest[nearest != NOTHING])
+            found.append(near[near != NOTHING])
+        rows = corpus.rows_of_keys(np.unique(np.concatenate(found)))
         unknown = self.unknown if everyone else np.intersect1d(self.unknown, allowed)
         return np.union1d(rows, unknown)
+
+    def _nearest(
+        self, vector: Float[np.ndarray, "1 wide"], number: int, allowed: NDArray[np.int64] | None
+    ) -> NDArray[np.int64]:
+        """Keys of the nearest videos: by their vectors, then by what their frames add to these."""
+        index, strays = self.index.vectors[POOLED], self.index.strays
+        wide = number if strays is None else max(number, min(WIDER * number, WIDEST))
+        (keys,), (products,) = index.nearest(vector, wide, allowed=allowed)
+        keys, products = keys[keys != NOTHING], products[keys != NOTHING]
+        if strays is None or len(keys) <= number:
+            return keys
+        order = keys.argsort()  # found sooner one after the other
+        keys, products = keys[order], products[order]
+        rows = np.searchsorted(self.index.entries.keys, keys)
+        sentence = vector[0, : self.ranker.corpus.cache.fingerprint.dim]
+        guessed = strays[rows].sharpened(products, sentence)
+        return keys[np.argpartition(-guessed, number)[:number]]
 
 
 def open_shortlister(work: Path, ranker: Ranker, *, below: int) -> Shortlister | None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from making.heads import draw_texts, draw_videos, shake
 
-from vidret.heads.direct import direct_parts
+from vidret.heads.direct import DirectMGFI
 from vidret.heads.mgfi import MGFI
 from vidret.heads.options import HeadOptions
 
@@ -30,7 +30,7 @@ def test_the_parts_are_those_of_prepared_videos(options, sentence_frame, word_fr
     head = shake(head.double()).eval()
     texts, videos = draw_texts((3, 1, 0, 5), DIM), draw_videos((4, 2, 1), DIM, 3)
     with torch.inference_mode():
-        expected, found = head.parts(texts, videos), direct_parts(head, texts, videos)
+        expected, found = head.parts(texts, videos), DirectMGFI(head).parts(texts, videos)
     assert found.keys() == expected.keys()
     for name, part in expected.items():
         torch.testing.assert_close(found[name], part, atol=1e-12, rtol=1e-9)
