@@ -87,8 +87,9 @@ def main() -> None:
     lister = Shortlister(index=stored, ranker=ranker, unknown=np.zeros(0, np.int64), below=0)
     questions = draw_questions(corpus, world, options.queries)
     began = time.perf_counter()
-    if not options.on_disk:
-        corpus.features.frames.hold()  # as `vidret serve` does, in the background
+    reader = None if options.on_disk else corpus.keep_in_memory()  # as `vidret serve` does
+    if reader is not None:
+        reader.join()
     took = time.perf_counter() - began
     shares = recall(lister, questions[: options.truth], options.shortlist)
     alone = [measure(lister, texts, options.shortlist) for texts in questions]
@@ -108,11 +109,7 @@ def main() -> None:
         ["the process then, without the pages of files", mebibytes(held)],
         ["the index on the disk", mebibytes(size)],
         ["nearest vectors found by the lists", f"{header.found:.1%}"],
-        *(
-            [["frames read into memory, as a server does", f"{number(took)} s"]]
-            if not options.on_disk
-            else [["frames", "on the disk"]]
-        ),
+        ["reading all frames into memory", "-" if reader is None else f"{number(took)} s"],
         *_timed("shortlist", [one[0] for one in alone]),
         *_timed("re-ranking", [one[1] for one in alone]),
         *_timed("both", [sum(one) for one in alone]),

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 HEAD, TOP = "mean", 10
-FEW, SHARES = 2_000, (1, 8, 32, 128)
+FEW, SHARES, FEW_QUESTIONS = 2_000, (1, 8, 32, 128), 25
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def main() -> None:
         several = f"{options.workers} workers, a share each"
         rows.append([several, *_row(opened, built, taken, memory)])
         small = _drawn(world, FEW, FEW // max(SHARES))
-        prices = [_price(client, work, small, count, asked) for count in SHARES]
+        prices = [_price(client, work, small, count, asked[:FEW_QUESTIONS]) for count in SHARES]
     show(f"## Search over workers, {options.videos:,} videos")
     show(
         f"{options.dim} numbers a frame, head {HEAD}, a shortlist of 200 of each share, one thread "
@@ -75,8 +75,8 @@ def main() -> None:
     )
     show(table(["", "opening", "index", "p50", "p99", "memory of a process"], rows))
     show(
-        f"The price of asking, {FEW:,} videos: {options.workers} workers, the scheduler in the "
-        "process that asks."
+        f"The price of asking, {FEW:,} videos, {min(len(asked), FEW_QUESTIONS)} questions: "
+        f"{options.workers} workers, the scheduler in the process that asks."
     )
     columns = ["nothing to do, p50", "p99", "a question, p50", "p99"]
     show(table(["shares", *columns], prices))

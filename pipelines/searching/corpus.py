@@ -63,15 +63,21 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.features.video_ids)
 
-    def keep_in_memory(self) -> None:
+    def keep_in_memory(self) -> Thread | None:
         """Read frames that lie on the disk into memory, in the background, where they leave room.
 
         Questions are answered meanwhile, from wherever frames are by then.
+
+        Returns:
+            what reads; None where there is nothing to read, or no room.
         """
         frames = self.features.frames
         room = psutil.virtual_memory().available * SHARE_OF_MEMORY
-        if isinstance(frames, ShardRows) and frames.nbytes <= room:
-            Thread(target=frames.hold, daemon=True).start()
+        if not isinstance(frames, ShardRows) or frames.nbytes > room:
+            return None
+        reader = Thread(target=frames.hold, daemon=True)
+        reader.start()
+        return reader
 
     @cached_property
     def opaque_ids(self) -> list[str]:

@@ -19,6 +19,7 @@ from making.caches import (
     write_toy_cache,
 )
 from making.pixels import write_pixels
+from making.planted import write_planted_cache
 
 from vidret.data.cache import Coverage, FeatureCache, find_caches, newest_cache
 from vidret.data.errors import ConfigError, DamagedError, MissingError
@@ -153,6 +154,21 @@ def test_another_process_reads_the_same_bytes(folder, view):
             continue  # Python itself warns against forks beside threads there
         with get_context(start).Pool(1) as pool:
             np.testing.assert_array_equal(pool.apply(np.asarray, (features.frames,)), whole)
+
+
+@pytest.mark.parametrize("view", ["mapped", "lazy"])
+def test_rows_that_are_held_are_those_of_the_files(view, tmp_path):
+    frames = (
+        FeatureCache.open(write_planted_cache(tmp_path / "planted")).load_videos(view=view).frames
+    )
+    keys = [3, slice(5, 2, -1), slice(None), np.array([9, 0, 9, 4, 5]), np.array([], np.int64)]
+    before = [frames[key] for key in keys]
+    assert frames.nbytes == frames[:].nbytes
+    frames.hold()
+    for path in tmp_path.rglob("*.h5"):
+        path.unlink()
+    for key, values in zip(keys, before, strict=True):
+        assert np.array_equal(frames[key], values)
 
 
 def test_a_mapped_view_is_pickled_without_its_bytes(tmp_path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from vidret.pipelines.indexing.places import index_folder
 from vidret.pipelines.indexing.vectors import pooled_vectors, question_vector
 from vidret.pipelines.searching.corpus import open_corpus
 from vidret.pipelines.searching.ranker import make_ranker
+from vidret.pipelines.searching.shortlist import Shortlister
 from vidret.pipelines.train_heads import run_train
 
 CPU = torch.device("cpu")
@@ -137,6 +140,27 @@ def test_an_update_keeps_the_strays_of_who_stayed_and_finds_those_of_who_came(tr
         assert np.array_equal(after.strays.shown[place], features.frame_mask[row])
     assert {77, 11} <= set(after.entries.keys)
     assert not set(keys[[2, 5]]) & set(after.entries.keys)
+
+
+def test_strays_lead_to_what_the_head_finds_where_means_do_not(trained, tmp_path):
+    """One frame of four is what a planted caption is about."""
+    ranker = run_ranker(trained)
+    build_index(tmp_path / "index", ranker, every_frame=False)
+    stored = open_index(tmp_path / "index")
+    rows = np.arange(len(ranker.corpus))
+    features = ranker.corpus.cache.load("test")
+    shares = {}
+    for name, strays in (("with", stored.strays), ("without", None)):
+        index, held = replace(stored, strays=strays), []
+        lister = Shortlister(index=index, ranker=ranker, unknown=rows[:0], below=0)
+        for caption in range(len(features.caption_ids)):
+            texts = features.texts_tensors(np.array([caption]))
+            scores = sum(ranker.parts(texts, rows).values())
+            best = np.argsort(-scores)[:3]
+            held.append(np.isin(best, lister.likely(texts, 1.0, rows, 12)).mean())
+        shares[name] = np.mean(held)
+    assert shares["with"] > shares["without"] + 0.05
+    assert shares["with"] > 0.9
 
 
 def test_a_head_that_weighs_all_frames_alike_needs_no_strays(tmp_path):
