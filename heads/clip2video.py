@@ -63,6 +63,7 @@ class CLIP2Video(nn.Module):
         return self.score_parts(self.prepare_texts(texts), self.prepare_videos(videos))
 
     weighs_by_text = False
+    weighs_by_words = False
 
     def frame_weights(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video frame"]:
         """Return how much each frame counts: all the same, as pooling has it."""

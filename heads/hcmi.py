@@ -278,6 +278,7 @@ class HCMI(nn.Module):
         return {name: part / len(parts) for name, part in parts.items()}
 
     weighs_by_text = True
+    weighs_by_words = True
 
     def frame_weights(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video frame"]:
         """Return how much each frame counts for each text, the mean of the levels.

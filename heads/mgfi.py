@@ -159,6 +159,11 @@ class MGFI(nn.Module):
         """Whether a branch is on."""
         return self.key is not None
 
+    @property
+    def weighs_by_words(self) -> bool:
+        """Whether that of the words is."""
+        return self.word_query is not None
+
     def frame_weights(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video frame"]:
         """Return how much each frame counts for each text; the mean of both branches."""
         return _mean(self._weights(self.prepare_texts(texts), self.prepare_videos(videos)))

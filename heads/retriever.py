@@ -26,6 +26,10 @@ class VideoHead(Protocol[TextSideT, VideoSideT]):
     def weighs_by_text(self) -> bool:
         """Whether another text gives the frames other weights."""
 
+    @property
+    def weighs_by_words(self) -> bool:
+        """Whether the same sentence in other words does."""
+
     def prepare_texts(self, texts: Texts) -> TextSideT:
         """Do what depends on the texts alone."""
 

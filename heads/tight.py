@@ -70,6 +70,7 @@ class TightTransformer(nn.Module):
         return self.score_parts(self.prepare_texts(texts), self.prepare_videos(videos))
 
     weighs_by_text = True
+    weighs_by_words = False
 
     def frame_weights(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video frame"]:
         """Return how much the sentence looks at each frame in the last layer, of all it looks at.

@@ -35,6 +35,7 @@ class TokenWise(nn.Module):
         return self.score_parts(self.prepare_texts(texts), self.prepare_videos(videos))
 
     weighs_by_text = True
+    weighs_by_words = True
 
     def frame_weights(self, texts: Texts, videos: Videos) -> Float[Tensor, "text video frame"]:
         """Return how much each frame counts: as the best of words, and for itself."""

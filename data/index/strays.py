@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 DIRECTIONS = 32
 STEPS = 127  # to either side of the mean, of which
 REACH = 4.0  # standard deviations take all
-SHARPNESS = 15.0  # of the weights by likeness; MGFI's own is the root of the width, 22.6 for 512
+SHARPNESS = 2 / 3  # of weights by likeness, times the root of the width, which is MGFI's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,19 +64,27 @@ class Strays:
         self.lengths[rows] = those.lengths
 
     def sharpened(
-        self, products: Float[np.ndarray, " video"], sentence: Float[np.ndarray, " dim"]
+        self,
+        products: Float[np.ndarray, " video"],
+        sentence: Float[np.ndarray, " dim"],
+        words: Float[np.ndarray, "word dim"],
     ) -> Float[np.ndarray, " video"]:
         """The products of a sentence with means in which frames weigh the more the more they fit.
 
         Args:
             products: with the vectors of the videos, in which all frames weigh alike.
             sentence: at unit length.
+            words: likewise; where there are any, half of the weights are theirs.
         """
-        asked = (sentence @ self.basis.directions) * self.basis.step
+        asked = (np.vstack([sentence[None], words]) @ self.basis.directions) * self.basis.step
         places = self.places.astype(np.float32)
-        beside = places @ asked
-        weights = np.exp(SHARPNESS * beside, where=self.shown, out=np.zeros_like(beside))
-        weights /= np.maximum(weights.sum(1, keepdims=True), 1e-30)
+        fits = places @ asked.T.astype(np.float32)
+        beside = fits[..., 0]
+        each = np.exp(SHARPNESS * len(sentence) ** 0.5 * fits) * self.shown[..., None]
+        each /= np.maximum(each.sum(1, keepdims=True), 1e-30)
+        weights = each[..., 0]
+        if len(words):
+            weights = (weights + each[..., 1:].mean(2)) / 2
         moved = np.matmul(weights[:, None], places)[:, 0] * self.basis.step
         lengths = np.maximum(self.lengths, 1e-6)
         longer = np.sqrt(lengths**2 + (moved**2).sum(1))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
+from torch.nn.functional import normalize
 
 from vidret.data.batches import Texts
 from vidret.data.errors import DamagedError, MismatchError, MissingError
@@ -62,7 +63,7 @@ class Shortlister:
         everyone = len(allowed) == len(corpus)
         keys = None if everyone else corpus.keys[allowed]
         vector = question_vector(self.ranker, texts, audio_weight)
-        found = [self._nearest(vector, number, keys)]
+        found = [self._nearest(vector, texts, number, keys)]
         if FRAMES in self.index.vectors:
             dim = corpus.cache.fingerprint.dim
             frames = self.index.vectors[FRAMES]
@@ -73,7 +74,11 @@ class Shortlister:
         return np.union1d(rows, unknown)
 
     def _nearest(
-        self, vector: Float[np.ndarray, "1 wide"], number: int, allowed: NDArray[np.int64] | None
+        self,
+        vector: Float[np.ndarray, "1 wide"],
+        texts: Texts,
+        number: int,
+        allowed: NDArray[np.int64] | None,
     ) -> NDArray[np.int64]:
         """Keys of the nearest videos: by their vectors, then by what their frames add to these."""
         index, strays = self.index.vectors[POOLED], self.index.strays
@@ -86,7 +91,11 @@ class Shortlister:
         keys, products = keys[order], products[order]
         rows = np.searchsorted(self.index.entries.keys, keys)
         sentence = vector[0, : self.ranker.corpus.cache.fingerprint.dim]
-        guessed = strays[rows].sharpened(products, sentence)
+        words = texts.words[0][texts.word_mask[0]]
+        if not self.ranker.retriever.video_head.weighs_by_words:
+            words = words[:0]
+        units = normalize(words, dim=-1).float().cpu().numpy()
+        guessed = strays[rows].sharpened(products, sentence, units)
         return keys[np.argpartition(-guessed, number)[:number]]
 
 

@@ -170,6 +170,14 @@ def test_a_head_says_whether_its_frames_depend_on_the_text(name):
     assert head.weighs_by_text == bool((first - second).abs().max() > 1e-6)
 
 
+@pytest.mark.parametrize("name", [name for name in VIDEO_HEADS if not name.endswith("+cmfi")])
+def test_a_head_says_whether_its_frames_depend_on_the_words(name):
+    head, texts = shaken(name).video_head, draw_texts([3, 4], DIM)
+    others = replace(texts, words=texts.words.flip(-1))
+    change = head.frame_weights(texts, VIDEOS) - head.frame_weights(others, VIDEOS)
+    assert head.weighs_by_words == bool(change.abs().max() > 1e-6)
+
+
 def test_the_weights_of_x_pool_and_of_adaclip_make_their_videos():
     for name in ("xpool", "adaclip"):
         head = shaken(name).video_head

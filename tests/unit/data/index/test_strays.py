@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from vidret.data.index.strays import (
     SHARPNESS,
@@ -10,6 +11,7 @@ from vidret.data.index.strays import (
 )
 
 DIM, FRAMES = 12, 5
+NO_WORDS = np.zeros((0, DIM))
 
 
 def drawn(count=40, seed=0):
@@ -28,29 +30,35 @@ def strays_of(frames, shown):
     return make_strays(find_basis(frames, shown), frames, shown)
 
 
-def test_the_guess_is_the_product_with_the_frames_weighed_by_how_they_fit():
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_the_guess_is_the_product_with_the_frames_weighed_by_how_they_fit(number):
     """Video by video in float64; the part of the frames' sum along the mean is taken as it was."""
     frames, shown = drawn()
-    sentence = unit(np.random.default_rng(1).normal(size=DIM))
+    sentence, *words = unit(np.random.default_rng(1).normal(size=(1 + number, DIM)))
     products, expected = [], []
     for own, there in zip(frames.astype(np.float64), shown, strict=True):
         units = unit(own[there])
         mean = units.mean(0)
-        weights = np.exp(SHARPNESS * units @ sentence)
-        moved = (weights / weights.sum()) @ units - mean
+        weights = softmax(SHARPNESS * DIM**0.5 * units @ sentence)
+        if words:
+            by_word = [softmax(SHARPNESS * DIM**0.5 * units @ word) for word in words]
+            weights = (weights + sum(by_word) / number) / 2
+        moved = weights @ units - mean
         products.append(mean @ sentence / np.linalg.norm(mean))
         length = np.hypot(np.linalg.norm(mean), np.linalg.norm(moved))
         expected.append((mean + moved) @ sentence / length)
-    guessed = strays_of(frames, shown).sharpened(np.array(products), sentence)
-    np.testing.assert_allclose(guessed, expected, atol=0.03)  # places are told in whole steps
-    assert np.abs(guessed - products).max() > 0.2
+    guessed = strays_of(frames, shown).sharpened(
+        np.array(products), sentence, np.array(words).reshape(-1, DIM)
+    )
+    np.testing.assert_allclose(guessed, expected, atol=0.015)  # places are told in whole steps
+    assert np.abs(guessed - products).max() > 0.06
 
 
 def test_a_video_of_one_frame_keeps_its_product():
     frames, _ = drawn()
     shown = np.arange(FRAMES) < np.ones((len(frames), 1))
     products = np.linspace(-1, 1, len(frames))
-    guessed = strays_of(frames, shown).sharpened(products, unit(np.ones(DIM)))
+    guessed = strays_of(frames, shown).sharpened(products, unit(np.ones(DIM)), NO_WORDS)
     np.testing.assert_allclose(guessed, products, atol=1e-5)
 
 
@@ -60,7 +68,10 @@ def test_what_lies_behind_the_frames_of_a_video_does_not_matter():
     basis, sentence = find_basis(frames, shown), unit(np.ones(DIM))
     first, second = make_strays(basis, frames, shown), make_strays(basis, other, shown)
     products = np.zeros(len(frames))
-    assert np.array_equal(first.sharpened(products, sentence), second.sharpened(products, sentence))
+    assert np.array_equal(
+        first.sharpened(products, sentence, NO_WORDS),
+        second.sharpened(products, sentence, NO_WORDS),
+    )
 
 
 def test_a_video_that_shows_it_once_comes_before_one_that_half_fits():
@@ -72,9 +83,9 @@ def test_a_video_that_shows_it_once_comes_before_one_that_half_fits():
     frames = np.concatenate([frames, drawn()[0]])
     shown = np.ones(frames.shape[:2], bool)
     first, second = strays_of(frames, shown)[np.array([0, 1])].sharpened(
-        np.array([0.2425, 0.2425]), sentence
+        np.array([0.2425, 0.2425]), sentence, NO_WORDS
     )
-    assert first > second + 0.3
+    assert first > second + 0.1
     assert second == pytest.approx(0.2425, abs=0.02)
 
 
@@ -83,7 +94,9 @@ def test_a_sentence_that_no_frame_strays_towards_moves_nothing_far():
     basis = find_basis(frames, shown)
     calm = make_strays(basis, np.repeat(frames[:, :1], FRAMES, 1), np.ones_like(shown))
     products = np.linspace(-1, 1, len(frames))
-    np.testing.assert_allclose(calm.sharpened(products, unit(np.ones(DIM))), products, atol=1e-5)
+    np.testing.assert_allclose(
+        calm.sharpened(products, unit(np.ones(DIM)), NO_WORDS), products, atol=1e-5
+    )
 
 
 def test_a_file_gives_back_what_was_saved(tmp_path):
@@ -91,7 +104,10 @@ def test_a_file_gives_back_what_was_saved(tmp_path):
     strays.save(tmp_path / "strays.npz")
     again = load_strays(tmp_path / "strays.npz", videos=40)
     products, sentence = np.zeros(40), unit(np.ones(DIM))
-    assert np.array_equal(again.sharpened(products, sentence), strays.sharpened(products, sentence))
+    assert np.array_equal(
+        again.sharpened(products, sentence, NO_WORDS),
+        strays.sharpened(products, sentence, NO_WORDS),
+    )
 
 
 def test_a_file_of_other_videos_is_refused(tmp_path):

@@ -157,10 +157,10 @@ def test_strays_lead_to_what_the_head_finds_where_means_do_not(trained, tmp_path
             texts = features.texts_tensors(np.array([caption]))
             scores = sum(ranker.parts(texts, rows).values())
             best = np.argsort(-scores)[:3]
-            held.append(np.isin(best, lister.likely(texts, 1.0, rows, 12)).mean())
+            held.append(np.isin(best, lister.likely(texts, 1.0, rows, 6)).mean())
         shares[name] = np.mean(held)
     assert shares["with"] > shares["without"] + 0.05
-    assert shares["with"] > 0.9
+    assert shares["with"] > 0.8
 
 
 def test_a_head_that_weighs_all_frames_alike_needs_no_strays(tmp_path):
