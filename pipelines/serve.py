@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import uvicorn
 
@@ -16,13 +16,17 @@ from vidret.pipelines.config.serving import ServeConfig
 from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.display.progress import OnProgress
 from vidret.pipelines.searching.anywhere import AnySearcher, searching
+from vidret.pipelines.searching.choosing import usual_runs
 from vidret.pipelines.searching.folders import how_to_cache
+from vidret.pipelines.searching.known import known_cache
+from vidret.pipelines.searching.ranker import ZERO_SHOT
 from vidret.pipelines.searching.searcher import what_to_search
 from vidret.pipelines.serving.app import build_app
 from vidret.pipelines.serving.connections import PromptProtocol
 from vidret.pipelines.serving.guarding import LOOPBACK
 from vidret.pipelines.serving.library import Library
 from vidret.pipelines.serving.opening import Opening
+from vidret.pipelines.training.runs import find_run
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +62,7 @@ def run_serve(
         MismatchError: the cache and a head do not fit.
         MissingError: something is not there, or the port is taken.
     """
+    config = _with_what_is_there(config)
     check_can_open(config, extract)
     held = ExitStack()
     opening = Opening(lambda on_progress: held.enter_context(_make(config, extract, on_progress)))
@@ -82,6 +87,20 @@ def run_serve(
             library.close()
     if failures:
         raise failures[0]
+
+
+def _with_what_is_there(config: ServeConfig) -> ServeConfig:
+    """The same, where nothing may be written, with the cache of its folder as it is.
+
+    Raises:
+        MissingError: the folder was never cached.
+    """
+    if not config.read_only or config.path is None:
+        return config
+    name = (config.heads or usual_runs(config.work))[0]
+    folder = None if name == ZERO_SHOT else find_run(config.work, name)
+    cache = known_cache(config.path, work=config.work, head=name, run_folder=folder)
+    return replace(config, path=None, cache=cache)
 
 
 def check_can_open(config: ServeConfig, extract: ExtractConfig | None = None) -> None:

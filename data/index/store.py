@@ -166,6 +166,8 @@ def read_header(folder: Path) -> IndexHeader:
         raise MissingError(
             f"{folder} holds no index: make one with `vidret index build`"
         ) from error
+    except UnicodeDecodeError as error:  # it holds all of the bytes
+        raise DamagedError(f"{path} cannot be read (it is no UTF-8): {AGAIN}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"{path} cannot be read ({error!r}): {AGAIN}") from error
     return header

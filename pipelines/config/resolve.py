@@ -302,7 +302,7 @@ def _from_text(text: str, wanted: Any) -> Any:  # noqa: ANN401 - types are value
         if text.lower() not in SWITCHES:
             raise ValueError
         return SWITCHES[text.lower()]
-    return _as_is(wanted(text), wanted)
+    return _as_is(text if wanted is Path else wanted(text), wanted)
 
 
 def _as_is(value: Any, wanted: Any) -> Any:  # noqa: ANN401 - types are values here
@@ -312,6 +312,8 @@ def _as_is(value: Any, wanted: Any) -> Any:  # noqa: ANN401 - types are values h
     if wanted is float and type(value) is int:
         return float(value)
     if wanted is Path and isinstance(value, str | Path):
+        if not str(value):
+            raise ValueError  # an unset variable of a script, which must not mean this folder
         return Path(value)
     if type(value) is not wanted or (wanted is float and not math.isfinite(value)):
         raise ValueError

@@ -65,6 +65,10 @@ def render_index_check(report: IndexCheckReport) -> Rendered:
             "; a shortlist that has room for every video agrees whatever the index is worth: give "
             f"--shortlist below {report.header.videos:,} to learn something"
         )
+    elif report.shortlist < (deepest := min(max(told.shortlist), report.header.videos)):
+        caption += (
+            f"; of the best {deepest} it has room for {report.shortlist / deepest:.1%} at the most"
+        )
     table = Table(
         title=f"Agreement with an exhaustive search, head {report.header.head}",
         columns=("of", "in the shortlist", "after re-ranking"),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidret.data.batches import Videos
-from vidret.data.errors import MismatchError
+from vidret.data.errors import DamagedError, MismatchError
 from vidret.data.index.store import (
     AGAIN,
     FRAMES,
@@ -17,6 +17,7 @@ from vidret.data.index.store import (
     IndexHeader,
     StoredIndex,
     open_index,
+    verify_index,
     write_index,
 )
 from vidret.data.index.strays import Strays, empty_strays, find_basis, make_strays
@@ -78,7 +79,7 @@ def update_index(
     Raises:
         MissingError: there is no index.
         MismatchError: it was made for another cache or head.
-        DamagedError: it cannot be read.
+        DamagedError: it cannot be read, or has other bytes than were written.
     """
     with folder_lock(folder):
         stored = open_index(folder, mapped=False)
@@ -86,6 +87,8 @@ def update_index(
         rows, gone, changes = differences(stored.entries, ranker)
         if changes == Changes():
             return stored.header, changes
+        for problem in verify_index(folder):  # new checksums would hide it for good
+            raise DamagedError(f"{folder}: {problem}: {AGAIN}")
         if _outgrown(stored, len(ranker.corpus)):
             every_frame = stored.header.every_frame
             header = _build(folder, ranker, every_frame=every_frame, on_progress=on_progress)

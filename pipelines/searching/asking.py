@@ -15,7 +15,7 @@ from vidret.pipelines.searching.explaining import tokens_of
 from vidret.pipelines.searching.globs import check_globs
 
 LONGEST = 1_500  # characters that are read; no model of ours has room for as many
-MOST_AUDIO = 100.0
+MOST_AUDIO = 10.0
 MOST_GLOBS = 20
 
 

@@ -10,13 +10,14 @@ from pydantic import BeforeValidator
 
 from vidret.data.errors import ConfigError
 from vidret.pipelines.searching.answers import Question
+from vidret.pipelines.searching.asking import MOST_AUDIO
 
 MOST_TEXT = 2_000
 MOST_TOP, MOST_FEW = 1_000, 50
 MOST_GLOBS = 8
 MOST_GLOB = 200
 MOST_NAME = 100
-MOST_WEIGHT = 10.0
+MOST_WEIGHT = MOST_AUDIO
 MOST_SECOND = 1e6
 MOST_CLIP = 120.0
 NOT_BLANK = r"[^\s\u001c-\u001f\u0085]"  # a sign that Python does not strip

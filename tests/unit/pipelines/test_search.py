@@ -397,7 +397,7 @@ def test_a_glob_a_day_and_a_sound_narrow_the_search(work):
     ("settings", "words"),
     [
         ({"since": "yesterday"}, "since is 'yesterday': give a day, as in 2026-11-22"),
-        ({"audio_weight": -1.0}, "audio_weight is -1.0: give 0 to 100"),
+        ({"audio_weight": -1.0}, "audio_weight is -1.0: give 0 to 10"),
         ({"audio_weight": float("inf")}, "audio_weight is inf"),
         ({"pad": -1.0}, "pad is -1.0: give seconds from 0 on"),
         ({"where": ("",)}, "where is ''"),

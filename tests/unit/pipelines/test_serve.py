@@ -127,6 +127,30 @@ def test_a_folder_that_nothing_can_look_at_is_told_before_an_address_is(tmp_path
         run_serve(config, on_ready=lambda _: pytest.fail("an address was told"))
 
 
+def test_read_only_a_folder_that_was_never_cached_is_refused_and_not_cached(world, tmp_path):
+    (tmp_path / "films").mkdir()
+    draw_clip(tmp_path / "films" / "a.mp4", seconds=1.0, fps=10)
+    config = ServeConfig(
+        work=world.work, path=tmp_path / "films", heads=("run",), port=0, read_only=True
+    )
+    before = sorted(world.work.rglob("*"))
+    with pytest.raises(MissingError, match="was never cached"):
+        run_serve(config, on_ready=lambda _: pytest.fail("an address was told"))
+    assert sorted(world.work.rglob("*")) == before
+
+
+def test_read_only_a_folder_is_served_as_it_was_cached(world, monkeypatch):
+    cache = world.work / "cache" / "served"
+    monkeypatch.setattr("vidret.pipelines.serve.known_cache", lambda *_, **__: cache)
+    monkeypatch.setattr(
+        "vidret.pipelines.searching.searcher.cache_of_folder",
+        lambda *_, **__: pytest.fail("cached"),
+    )
+    with serving(world, path=world.root, cache=None, read_only=True) as address:
+        wait_until_ready(address)
+        assert len(get_json(f"{address}/api/search?q=a+red+star&top=3")["hits"]) == 3
+
+
 def test_a_host_that_is_not_of_this_machine_is_no_matter_of_the_port(world):
     config = ServeConfig(work=world.work, host="nohost.invalid", token="a-token-of-good-length")
     with pytest.raises(MissingError, match="address of this machine with --host") as told:

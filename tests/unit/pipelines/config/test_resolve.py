@@ -341,3 +341,9 @@ def test_variables_that_set_nothing_are_found_with_what_was_meant():
 
 def test_a_word_like_no_other_gets_the_list_of_all():
     assert did_you_mean("zzz", ["frames", "root"]) == "known are frames, root"
+
+
+def test_an_empty_path_is_not_this_folder(settle):
+    """An unset variable of a script gives one."""
+    with pytest.raises(ConfigError, match=r"''.*expected a path"):
+        settle(SearchConfig, query="a dog", path="")

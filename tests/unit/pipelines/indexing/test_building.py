@@ -6,7 +6,7 @@ import torch
 from making.crowded import CROWD, numbered, write_crowded_cache
 from making.planted import write_planted_cache
 
-from vidret.data.errors import MismatchError, MissingError
+from vidret.data.errors import DamagedError, MismatchError, MissingError
 from vidret.data.index import vectors
 from vidret.data.index.store import FRAMES, POOLED, open_index
 from vidret.data.index.strays import make_strays
@@ -89,6 +89,20 @@ def test_an_update_of_nothing_writes_nothing(tmp_path):
     before = {path.name: path.stat().st_mtime_ns for path in folder.glob("[a-z]*")}
     assert update_index(folder, ranker)[1] == Changes()
     assert {path.name: path.stat().st_mtime_ns for path in folder.glob("[a-z]*")} == before
+
+
+def test_damaged_vectors_are_not_carried_on(tmp_path):
+    """An update would write new checksums, behind which nobody could find the damage."""
+    cache = tmp_path / "cache" / "crowd"
+    ranker = mean_ranker(write_crowded_cache(cache, numbered(90)))
+    folder = index_folder(tmp_path, ranker)
+    build_index(folder, ranker, every_frame=False)
+    (path,) = folder.glob("pooled-*.faiss")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(DamagedError, match=r"other bytes than were written: .*index build"):
+        update_index(folder, mean_ranker(write_crowded_cache(cache)))
 
 
 def test_an_index_that_outgrows_one_list_is_made_anew_with_lists(tmp_path, monkeypatch):
