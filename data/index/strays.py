@@ -74,21 +74,25 @@ class Strays:
         Args:
             products: with the vectors of the videos, in which all frames weigh alike.
             sentence: at unit length.
-            words: likewise; where there are any, half of the weights are theirs.
+            words: likewise; where there are any, half of the weights are those of their mean.
         """
-        asked = (np.vstack([sentence[None], words]) @ self.basis.directions) * self.basis.step
+        sharpness = SHARPNESS * len(sentence) ** 0.5
         places = self.places.astype(np.float32)
-        fits = places @ asked.T.astype(np.float32)
-        beside = fits[..., 0]
-        each = np.exp(SHARPNESS * len(sentence) ** 0.5 * fits) * self.shown[..., None]
-        each /= np.maximum(each.sum(1, keepdims=True), 1e-30)
-        weights = each[..., 0]
+        beside = self._beside(places, sentence)
+        weights = _shares(sharpness * beside, self.shown)
         if len(words):
-            weights = (weights + each[..., 1:].mean(2)) / 2
+            by_words = _shares(sharpness * self._beside(places, words.mean(0)), self.shown)
+            weights = (weights + by_words) / 2
         moved = np.matmul(weights[:, None], places)[:, 0] * self.basis.step
         lengths = np.maximum(self.lengths, 1e-6)
         longer = np.sqrt(lengths**2 + (moved**2).sum(1))
         return (products * lengths + (weights * beside).sum(1)) / longer
+
+    def _beside(
+        self, places: Float[np.ndarray, "video frame direction"], asked: Float[np.ndarray, " dim"]
+    ) -> Float[np.ndarray, "video frame"]:
+        """By how much what is asked fits each frame better than the mean."""
+        return places @ ((asked @ self.basis.directions) * self.basis.step).astype(np.float32)
 
     def save(self, path: Path) -> None:
         """Write it to a file."""
@@ -155,6 +159,14 @@ def make_strays(
     strayed, lengths = _beside_the_mean(frames, shown)
     places = np.rint(strayed @ basis.directions / basis.step).clip(-STEPS, STEPS)
     return Strays(basis=basis, places=places.astype(np.int8), shown=shown.copy(), lengths=lengths)
+
+
+def _shares(
+    fits: Float[np.ndarray, "video frame"], shown: Bool[np.ndarray, "video frame"]
+) -> Float[np.ndarray, "video frame"]:
+    """A softmax over the frames that there are."""
+    shares = np.exp(fits) * shown
+    return shares / np.maximum(shares.sum(1, keepdims=True), 1e-30)
 
 
 def _beside_the_mean(

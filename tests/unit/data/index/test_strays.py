@@ -41,8 +41,8 @@ def test_the_guess_is_the_product_with_the_frames_weighed_by_how_they_fit(number
         mean = units.mean(0)
         weights = softmax(SHARPNESS * DIM**0.5 * units @ sentence)
         if words:
-            by_word = [softmax(SHARPNESS * DIM**0.5 * units @ word) for word in words]
-            weights = (weights + sum(by_word) / number) / 2
+            by_words = softmax(SHARPNESS * DIM**0.5 * units @ (sum(words) / number))
+            weights = (weights + by_words) / 2
         moved = weights @ units - mean
         products.append(mean @ sentence / np.linalg.norm(mean))
         length = np.hypot(np.linalg.norm(mean), np.linalg.norm(moved))
