@@ -164,7 +164,9 @@ def load_vectors(path: Path, kind: str, *, mapped: bool = False) -> VectorIndex:
         DamagedError: the file is not there, or is no such index.
     """
     library = _faiss()
-    flags = library.IO_FLAG_MMAP_IFC if mapped and kind == LISTS else 0  # half as slow as _MMAP
+    flags = (
+        library.IO_FLAG_MMAP_IFC if mapped and kind == LISTS else 0
+    )  # takes half the time of _MMAP
     try:
         made = library.read_index(str(path), flags)
     except RuntimeError as error:

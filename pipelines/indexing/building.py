@@ -87,8 +87,9 @@ def update_index(
         rows, gone, changes = differences(stored.entries, ranker)
         if changes == Changes():
             return stored.header, changes
-        for problem in verify_index(folder):  # new checksums would hide it for good
-            raise DamagedError(f"{folder}: {problem}: {AGAIN}")
+        problems = verify_index(folder)
+        if problems:  # new checksums would hide them for good
+            raise DamagedError(f"{folder}: {'; '.join(problems)}: {AGAIN}")
         if _outgrown(stored, len(ranker.corpus)):
             every_frame = stored.header.every_frame
             header = _build(folder, ranker, every_frame=every_frame, on_progress=on_progress)
