@@ -268,14 +268,15 @@ def _all_scores(ranker: Ranker, questions: list[Texts]) -> NDArray[np.float64]:
         words=torch.cat([one.words for one in questions]),
         word_mask=torch.cat([one.word_mask for one in questions]),
     )
-    found = []
+    scores = np.empty((len(questions), len(ranker.corpus)))
     with scoring(ranker.retriever):
         ready = ranker.retriever.prepare_texts(texts)
         for start in range(0, len(ranker.corpus), AT_ONCE):
-            videos = ranker.corpus.videos(slice(start, start + AT_ONCE))
-            parts = ranker.retriever.score_parts(ready, ranker.retriever.prepare_videos(videos))
-            found.append(sum(part.double().numpy() for part in parts.values()))
-    return np.concatenate(found, axis=1)
+            some = slice(start, start + AT_ONCE)
+            videos = ranker.retriever.prepare_videos(ranker.corpus.videos(some))
+            parts = ranker.retriever.score_parts(ready, videos)
+            scores[:, some] = sum(part.double().numpy() for part in parts.values())
+    return scores
 
 
 def _write_shard(

@@ -26,6 +26,10 @@ FOLDER_NAME = "folder"  # of every dataset that this reads
 _MOST_NAMED = 20  # of what cannot be read, in notes
 
 
+class NoVideosError(MissingError):
+    """A folder holds no video."""
+
+
 def load_folder(root: Path) -> Dataset:
     """Every video below a folder, by content or by name, hidden files and folders left out.
 
@@ -35,7 +39,8 @@ def load_folder(root: Path) -> Dataset:
     caption.
 
     Raises:
-        MissingError: there is no such folder, no video in it, or not the video of a caption.
+        NoVideosError: there is no video in it.
+        MissingError: there is no such folder, or not the video of a caption.
         ConfigError: the captions are malformed, or it is not clear whose they are.
     """
     root = root_of(root)
@@ -45,7 +50,7 @@ def load_folder(root: Path) -> Dataset:
         )
     listing = list_folder(root)
     if not listing.videos:
-        raise MissingError(_without_videos(root, listing))
+        raise NoVideosError(_without_videos(root, listing))
     sidecars = _sidecars(listing)
     source = _caption_file(root, listing.others)
     lines = read_captions(source) if source else _read_sidecars(root, sidecars)

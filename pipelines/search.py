@@ -1,6 +1,8 @@
 """`vidret search`: a sentence in, ranked clips with their moments and parts of their scores out."""
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.display.progress import OnProgress
 from vidret.pipelines.searching import answers
 from vidret.pipelines.searching.answers import Question
-from vidret.pipelines.searching.anywhere import searching
+from vidret.pipelines.searching.anywhere import AnySearcher, searching
 from vidret.pipelines.searching.choosing import choose_runs
 from vidret.pipelines.searching.clips import Clip, export_clip
 from vidret.pipelines.searching.playing import play
@@ -104,6 +106,24 @@ def run_search(
         extract: how to cache a folder where there is no run that says it.
         on_progress: told how far the caching is.
     """
+    with open_search(config, extract=extract, on_progress=on_progress) as search:
+        return search(config.query)
+
+
+@contextmanager
+def open_search(
+    config: SearchConfig,
+    *,
+    extract: ExtractConfig | None = None,
+    on_progress: OnProgress = lambda _: None,
+) -> Iterator[Callable[[str], SearchReport]]:
+    """What answers one query after the other; models and features are loaded once.
+
+    Args:
+        config: where and how to search; its own query is not asked.
+        extract: how to cache a folder where there is no run that says it.
+        on_progress: told how far the caching is.
+    """
     with searching(
         work=config.work,
         path=config.path,
@@ -116,12 +136,15 @@ def run_search(
         extract=extract,
         on_progress=on_progress,
     ) as searcher:
-        (answer,) = searcher.search([question_of(config)])
-        head, cache = searcher.ranker().head, searcher.cache
+        yield lambda query: _search(searcher, replace(config, query=query))
+
+
+def _search(searcher: AnySearcher, config: SearchConfig) -> SearchReport:
+    (answer,) = searcher.search([question_of(config)])
     report = SearchReport(
         query=config.query,
-        head=head,
-        cache=cache,
+        head=searcher.ranker().head,
+        cache=searcher.cache,
         searched=answer.searched,
         failed=answer.failed,
         truncated=answer.truncated,

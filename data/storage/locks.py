@@ -21,6 +21,21 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 _LONGEST = 300  # bytes of a holder's name
 
 
+class BeingWrittenError(MissingError):
+    """Another process writes a folder."""
+
+    folder = Path()
+
+
+def is_being_written(folder: Path) -> bool:
+    """Whether another process is the writer of a folder now."""
+    try:
+        with folder_lock(folder):
+            return False
+    except BeingWrittenError:
+        return True
+
+
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
     """Be the one writer of a cache or a run; what a killed writer left half-done goes first.
@@ -28,7 +43,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
     So is, at a good end, what killed workers of this writer left.
 
     Raises:
-        MissingError: the folder cannot be written to, or another process writes it.
+        CannotWriteError: the folder cannot be written to.
+        BeingWrittenError: another process writes it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +119,7 @@ def _take_over(path: Path, folder: Path) -> None:
     Of two that find it at once, the one that renames it goes on; the other finds nothing to rename.
 
     Raises:
-        MissingError: the process lives, or is on another host.
+        BeingWrittenError: the process lives, or is on another host.
     """
     try:
         holder = path.read_text(encoding="utf-8", errors="replace").strip()
@@ -112,9 +128,10 @@ def _take_over(path: Path, folder: Path) -> None:
     except OSError as error:
         raise cannot_write(folder, error) from error
     if not _has_died(holder):
-        raise MissingError(
-            f"{folder} is being written by {holder or 'another process'}: wait until that has "
-            f"ended, or, if you know that it has, remove {path}"
+        raise _is_written_by(
+            folder,
+            holder or "another process",
+            f"wait until that has ended, or, if you know that it has, remove {path}",
         )
     aside = path.with_name(f"{path.name}.{os.getpid()}.part")
     with suppress(OSError):
@@ -153,7 +170,9 @@ def _remove_parts(folder: Path) -> None:
         raise cannot_write(folder, error) from error
 
 
-def _is_written_by(folder: Path, holder: str) -> MissingError:
-    return MissingError(
-        f"{folder} is being written by {holder}: wait until that has ended, or stop it"
-    )
+def _is_written_by(
+    folder: Path, holder: str, advice: str = "wait until that has ended, or stop it"
+) -> BeingWrittenError:
+    error = BeingWrittenError(f"{folder} is being written by {holder}: {advice}")
+    error.folder = folder
+    return error

@@ -13,6 +13,12 @@ ANOTHER_FOLDER = "choose another folder with --work"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's share of it, one file
 
 
+class CannotWriteError(MissingError):
+    """The system refuses a write."""
+
+    path = Path()  # what was to be written
+
+
 @contextmanager
 def publish(path: Path, instead: str = ANOTHER_FOLDER) -> Iterator[Path]:
     """Yield a path to write to; `path` appears only once the block has succeeded.
@@ -22,7 +28,7 @@ def publish(path: Path, instead: str = ANOTHER_FOLDER) -> Iterator[Path]:
         instead: what to do where it cannot be written, for messages.
 
     Raises:
-        MissingError: the folder cannot be written to, or has no room.
+        CannotWriteError: the folder cannot be written to, or has no room.
     """
     part = path.with_name(f"{path.name}.{uuid4().hex}.part")  # a task may be running twice
     try:
@@ -47,15 +53,18 @@ def _usual_mode(part: Path) -> int:
     return mode
 
 
-def cannot_write(path: Path, error: OSError, instead: str = ANOTHER_FOLDER) -> MissingError:
+def cannot_write(path: Path, error: OSError, instead: str = ANOTHER_FOLDER) -> CannotWriteError:
     """What to say when the system refuses a write, and what to do next."""
     reason = error.strerror or str(error)
     if error.errno in _FULL:
-        return MissingError(
+        told = CannotWriteError(
             f"no room for {path} ({reason}): make room there and give the same command again, "
             f"or {instead}"
         )
-    return MissingError(f"cannot write to {path}: {reason}; {instead}")
+    else:
+        told = CannotWriteError(f"cannot write to {path}: {reason}; {instead}")
+    told.path = path
+    return told
 
 
 def _flush_to_disk(path: Path) -> None:

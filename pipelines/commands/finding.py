@@ -3,16 +3,20 @@
 import json
 import logging
 import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import click
 
-from vidret.data.errors import ConfigError
+from vidret.data.errors import ConfigError, ItemsFailedError, VidretError
+from vidret.data.words import counted
 from vidret.pipelines.commands.program import (
     Command,
     Program,
     examples,
     json_progress_option,
     publish,
+    typed_lines,
 )
 from vidret.pipelines.commands.root import cli
 from vidret.pipelines.config.options import (
@@ -29,6 +33,11 @@ from vidret.pipelines.config.searching import (
 )
 from vidret.pipelines.config.serving import ServeConfig
 from vidret.pipelines.config.settings import ExtractConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vidret.pipelines.search import SearchReport
 
 log = logging.getLogger(__name__)
 
@@ -155,15 +164,46 @@ def search(context: click.Context, /, config: SearchConfig, **encoders: str | No
 
     from vidret.pipelines.display.found import render_search
     from vidret.pipelines.display.progress import progress_display
-    from vidret.pipelines.search import run_search
+    from vidret.pipelines.search import open_search
 
-    with progress_display("extract", unit="videos") as on_progress:  # of a folder not cached yet
-        report = run_search(config, extract=extract, on_progress=on_progress)
-    publish(
-        report,
-        lambda report: render_search(report, config.format),
-        as_json=config.json or config.format == "json",
-    )
+    as_json = config.json or config.format == "json"
+    with ExitStack() as stack:
+        with progress_display("extract", unit="videos") as on_progress:  # of what is not cached yet
+            answer = stack.enter_context(
+                open_search(config, extract=extract, on_progress=on_progress)
+            )
+        if config.reads_queries:
+            _answer_lines(answer, as_json=as_json)
+        else:
+            report = answer(config.query)
+            publish(report, lambda report: render_search(report, config.format), as_json=as_json)
+
+
+def _answer_lines(answer: "Callable[[str], SearchReport]", *, as_json: bool) -> None:
+    """Answer each line as it comes; one that makes no sense stops no other.
+
+    Raises:
+        ItemsFailedError: there was such a line.
+    """
+    from vidret.pipelines.display.found import render_search
+    from vidret.pipelines.display.tables import show
+
+    refused: list[VidretError] = []
+    for query in typed_lines("look for"):
+        try:
+            report = answer(query)
+        except ConfigError as error:
+            log.error("%s", error)  # noqa: TRY400 - the sentence says it all
+            refused.append(error)
+            continue
+        if as_json:
+            click.echo(json.dumps(report.as_json(), default=str))  # a line an answer
+        else:
+            show(render_search(report))
+        sys.stdout.flush()
+    if refused:
+        queries = counted(len(refused), "query", "queries")
+        raise ItemsFailedError(f"{queries} could not be answered: {refused[0]}")
 
 
 @cli.command(

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
@@ -126,6 +126,22 @@ def publish(report: R, render: Callable[[R], "Rendered"], *, as_json: bool) -> N
         show(render(report))
     if report.verdict is not None:
         raise report.verdict
+
+
+def typed_lines(prompt: str) -> Iterator[str]:
+    """The lines of stdin that say something, until it ends; at a terminal each is asked for."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        for line in sys.stdin.buffer:
+            if text := line.decode("utf-8", "replace").strip():
+                yield text
+        return
+    with suppress(ImportError):
+        import readline  # noqa: F401 - arrows move in the line, and bring back those before
+    with suppress(EOFError):
+        while True:
+            if line := input(f"{prompt} (Ctrl-D ends): ").strip():
+                yield line
+    click.echo()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from vidret.pipelines.config.declaring import (
     setting,
 )
 
-MOST_AUDIO = 100.0
+MOST_AUDIO = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,9 @@ class SearchConfig(ClusterConfig):
     table: ClassVar[str] = "search"
     group: ClassVar[str] = OPTIONS
 
-    query: str = setting(help="What to look for, in your own words.", argument=True)
+    query: str = setting(
+        help="What to look for, in your own words; - reads a query a line.", argument=True
+    )
     path: Path | None = setting(
         None, help="Folder of videos; unset searches what is cached.", argument=True
     )
@@ -126,7 +128,20 @@ class SearchConfig(ClusterConfig):
             self.open is None or 1 <= self.open <= self.top,
             f"open is {self.open}: give 1 to {self.top}, as many clips as are shown",
         )
+        require(
+            not self.reads_queries or self.format in ("table", "json"),
+            f"query is -, whose answers are no {self.format}: give --format table or json",
+        )
+        require(
+            not self.reads_queries or (self.open is None and self.export_clips is None),
+            "query is -, and its answers are for reading: leave out --open and --export-clips",
+        )
         _ = self.since_day
+
+    @property
+    def reads_queries(self) -> bool:
+        """Whether there is no query, but lines to read them from."""
+        return self.query == "-"
 
     @property
     def since_day(self) -> date | None:

@@ -31,6 +31,7 @@ def render_index_status(report: IndexStatusReport) -> Rendered:
         lines.append(
             f"written {report.header.written}; in the cache since: {_changes(report.behind)}"
         )
+        lines.append("its files are as long as they were; `vidret index check` reads them whole")
     if report.videos <= EXHAUSTIVE_BELOW * report.shares:
         each = "" if report.shares == 1 else " of a share"
         lines.append(
@@ -50,22 +51,30 @@ def render_index_status(report: IndexStatusReport) -> Rendered:
 def render_index_check(report: IndexCheckReport) -> Rendered:
     """How often the shortlist leads to what an exhaustive search finds."""
     told = report.agreement
+    each = report.header.videos // report.shares
     rows = tuple(
         (f"the best {depth}", f"{told.shortlist[depth]:.1%}", f"{told.rerank[depth]:.1%}")
         for depth in told.shortlist
     )
-    caption = (
-        f"{counted(told.questions, told.asked.removesuffix('s'))} of the cache, a shortlist of "
-        f"{report.shortlist:,} of {report.header.videos:,} videos; every file is as it was written"
-    )
-    if report.problems:
-        caption = caption.partition(";")[0]
+    asked = counted(told.questions, told.asked.removesuffix("s"))
+    if report.shares == 1:
+        caption = (
+            f"{asked} of the cache, a shortlist of {report.shortlist:,} of "
+            f"{report.header.videos:,} videos"
+        )
+    else:
+        caption = (
+            f"each of {report.shares:,} shares searched by itself, with {asked} in all: a "
+            f"shortlist of {report.shortlist:,} of about {each:,} videos"
+        )
+    if not report.problems:
+        caption += "; every file is as it was written"
     if report.holds_all:
         caption += (
             "; a shortlist that has room for every video agrees whatever the index is worth: give "
-            f"--shortlist below {report.header.videos:,} to learn something"
+            f"--shortlist below {each:,} to learn something"
         )
-    elif report.shortlist < (deepest := min(max(told.shortlist), report.header.videos)):
+    elif report.shortlist < (deepest := min(max(told.shortlist), each)):
         caption += (
             f"; of the best {deepest} it has room for {report.shortlist / deepest:.1%} at the most"
         )

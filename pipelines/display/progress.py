@@ -116,7 +116,9 @@ def progress_display(
 
 def progress_line(title: str, unit: str, progress: Progress, speed: Speed) -> str:
     """One line that says it all: `extract  12/40 videos  1 failed  5.1 videos/s  ETA 0:00:06`."""
-    parts = [f"{title} ", f"{progress.finished:,}/{progress.total:,} {unit}"]
+    parts = [f"{title} "]
+    if progress.total or not progress.note:  # before anything is counted, the note says it all
+        parts += [f"{progress.finished:,}/{progress.total:,} {unit}"]
     parts += [f"{progress.failed:,} failed"] if progress.failed else []
     parts += [f"{progress.skipped:,} skipped"] if progress.skipped else []
     parts += [_pace(speed.per_second, unit)] if speed.per_second else []

@@ -1,4 +1,7 @@
-"""How often a shortlist leads to what the head finds among all videos."""
+"""How often a shortlist leads to what the head finds among all videos.
+
+Videos are compared by what an exhaustive search gives them: of two that are alike, either is right.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +20,7 @@ from vidret.pipelines.searching.ranker import Ranker
 from vidret.pipelines.searching.shortlist import Shortlister
 
 DEPTHS = (1, 10, 100)
+ALIKE = 1e-6  # of a score: the same video in another batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +65,11 @@ def agreement_of(
     progress = Progress(total=len(trial))
     for number, texts in enumerate(trial, 1):
         likely = lister.likely(texts, 1.0, everyone, min(shortlist, len(everyone)))
-        truth, found = _ranked(ranker, texts, everyone), _ranked(ranker, texts, likely)
+        worth = _scores(ranker, texts, everyone)
+        found = likely[order_of(ranker.corpus, likely, _scores(ranker, texts, likely))]
         for depth in DEPTHS:
-            best = truth[:depth]
-            held[depth].append(float(np.isin(best, likely).mean()))
-            ranked[depth].append(float(np.isin(best, found[:depth]).mean()))
+            held[depth].append(share_of_best(worth, likely, depth))
+            ranked[depth].append(share_of_best(worth, found[:depth], depth))
         progress = replace(progress, done=number)
         on_progress(progress)
     return Agreement(
@@ -76,10 +80,23 @@ def agreement_of(
     )
 
 
-def _ranked(ranker: Ranker, texts: Texts, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows by the head's score, the best first."""
-    scored = score_rows(ranker, texts, rows, audio_weight=1.0, searched=len(rows))
-    return rows[order_of(ranker.corpus, rows, scored.scores)]
+def share_of_best(worth: NDArray[np.float64], found: NDArray[np.int64], depth: int) -> float:
+    """How many of the best are among those found; what is worth as much as the last is as good.
+
+    Args:
+        worth: score of every video.
+        found: rows of some of them, each once.
+        depth: how many count as the best.
+    """
+    depth = min(depth, len(worth))
+    least = float(np.partition(worth, len(worth) - depth)[len(worth) - depth])
+    right = int(np.count_nonzero(worth[found] >= least - ALIKE * max(1.0, abs(least))))
+    return min(right, depth) / depth
+
+
+def _scores(ranker: Ranker, texts: Texts, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Of each row, by the head."""
+    return score_rows(ranker, texts, rows, audio_weight=1.0, searched=len(rows)).scores
 
 
 def _trial(ranker: Ranker, questions: int) -> tuple[list[Texts], str]:

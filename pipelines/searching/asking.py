@@ -1,6 +1,7 @@
 """A question before it is answered: checked, and read by the text tower."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -10,13 +11,16 @@ from vidret.data.errors import ConfigError
 from vidret.extract.clip import EncodedText
 from vidret.extract.embedding import computing
 from vidret.extract.encoders import Encoders, EncoderSpec, load_encoders
+from vidret.pipelines.config.searching import MOST_AUDIO
 from vidret.pipelines.searching.answers import Question
 from vidret.pipelines.searching.explaining import tokens_of
 from vidret.pipelines.searching.globs import check_globs
 
 LONGEST = 1_500  # characters that are read; no model of ours has room for as many
-MOST_AUDIO = 10.0
 MOST_GLOBS = 20
+SAYS_SOMETHING = (  # a sign that is seen, in any dialect of regular expressions
+    r"[^\s\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +93,7 @@ def check_question(question: Question) -> Question:
     Raises:
         ConfigError: the text is empty, or a number makes no sense.
     """
-    if not question.text.strip():
+    if not re.search(SAYS_SOMETHING, question.text):
         raise ConfigError("query is empty: say what to look for")
     if question.top < 1:
         raise ConfigError(f"top is {question.top}: give 1 or more")

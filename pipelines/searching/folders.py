@@ -2,6 +2,8 @@
 
 import json
 import logging
+import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,20 +13,24 @@ import xxhash
 from vidret.data.cache import FeatureCache
 from vidret.data.catalog import FOLDER_PREFIX
 from vidret.data.errors import MissingError, VidretError
-from vidret.data.folder import FOLDER_NAME, root_of
+from vidret.data.folder import FOLDER_NAME, NoVideosError, root_of
 from vidret.data.folders.listing import walk
 from vidret.data.manifest import MANIFEST
 from vidret.data.printable import printable
-from vidret.data.storage.publish import publish
+from vidret.data.storage.locks import BeingWrittenError, is_being_written
+from vidret.data.storage.publish import CannotWriteError, publish
+from vidret.data.words import counted
 from vidret.extract.backends import installed
 from vidret.pipelines.config.settings import REAL_AUDIO, REAL_BACKBONE, TINY, ExtractConfig
-from vidret.pipelines.display.progress import OnProgress
-from vidret.pipelines.searching.known import caches_of_folder, changes_text, held_by
+from vidret.pipelines.display.progress import OnProgress, Progress
+from vidret.pipelines.extraction.report import shell_word
+from vidret.pipelines.searching.known import Versions, caches_of_folder, changes_text, held_by
 from vidret.pipelines.training.runs import encoders_of_run, read_run, trained_on
 
 log = logging.getLogger(__name__)
 
 SEEN = "folders"  # below the work folder's index/
+LOOK_SECONDS = 0.5  # between two looks whether another command has ended
 
 
 def cache_of_folder(
@@ -40,7 +46,8 @@ def cache_of_folder(
     """The cache of a folder of videos, brought up to date where files came, changed or went.
 
     What the folder looked like is written down: as long as names, sizes and times are the same, no
-    file is opened and nothing is extracted.
+    file is opened and nothing is extracted. Where another command is caching it, that is waited
+    for; where nothing may be written, it is taken as it was cached.
 
     Args:
         path: the folder.
@@ -187,12 +194,38 @@ def _up_to_date(root: Path, config: ExtractConfig, on_progress: OnProgress) -> P
             log.debug("%s is as it was: nothing is cached anew", printable(root))
             return known
     before = {folder: held_by(folder) for folder, _ in caches_of_folder(root, config.work)}
-    folder = extracting(config, on_progress)
+    try:
+        folder = extracting(config, on_progress)
+    except BeingWrittenError as error:
+        on_progress(Progress(note=f"waiting: {error}"))
+        while is_being_written(error.folder):
+            time.sleep(LOOK_SECONDS)
+        return _up_to_date(root, config, on_progress)
+    except CannotWriteError as error:
+        if error.path not in before or config.force or config.retry_failed:
+            raise
+        FeatureCache.open(error.path)
+        log.warning("%s is searched as it was cached: %s", printable(root), error)
+        return error.path
+    except NoVideosError as error:
+        raise _emptied(root, before) or error from error
     _remember(place, seen, folder)
     told = changes_text(before.get(folder), held_by(folder))
     if told:
         log.info("%s: %s", printable(root), told)
     return folder
+
+
+def _emptied(root: Path, before: Mapping[Path, Versions | None]) -> MissingError | None:
+    """What to say of a folder without videos that had some; None where it never had any."""
+    for cache, held in before.items():
+        if held:
+            return MissingError(
+                f"{printable(root)} holds no video any more, and {counted(len(held), 'video')} of "
+                "it are cached: bring them back, such as by connecting a drive, or, if they are "
+                f"gone for good, forget them with `rm -r {shell_word(str(cache))}`"
+            )
+    return None
 
 
 def extracting(config: ExtractConfig, on_progress: OnProgress) -> Path:

@@ -30,6 +30,7 @@ from vidret.pipelines.serving.asking import (
     Width,
     WithSound,
     as_question,
+    only_known,
 )
 from vidret.pipelines.serving.forms import (
     AnswerForm,
@@ -84,7 +85,7 @@ def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 def build_router(library: Library) -> APIRouter:
     """All addresses below /api."""
-    api = APIRouter(prefix="/api")
+    api = APIRouter(prefix="/api", dependencies=[Depends(only_known)])
     _add_answers(api, library)
     _add_pictures(api, library)
     _add_files(api, library)
@@ -261,7 +262,7 @@ def _status(library: Library) -> StatusForm:
     return form_of_status(
         standing,
         status,
-        reason=library.wording.bare(standing.reason),
+        bare=library.wording.bare,
         version=installed("vidret"),
         read_only=library.read_only,
     )

@@ -58,6 +58,9 @@ CODES: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
 )
 WAYS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 UNKNOWN = "no video has this id: search again"
+NO_CLUSTER = (
+    "the cluster that answers is gone: start its scheduler and its workers again, then vidret serve"
+)
 WORDS = {404: "nothing is found at this address", 405: "this address is not asked in that way"}
 
 
@@ -112,6 +115,9 @@ def _add_problems(app: FastAPI, wording: Wording) -> None:
             log.error("A request failed: %s", error)
         if isinstance(error, UnknownVideoError):
             return _problem(code, UNKNOWN)
+        if isinstance(error, SchedulerGoneError):
+            log.error("%s", error)
+            return _problem(code, NO_CLUSTER)
         headers = {"retry-after": "2"} if code == 503 else None
         told = wording.plain if isinstance(error, ConfigError) else wording.bare
         return _problem(code, told(str(error)), headers)

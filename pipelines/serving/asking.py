@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any
 
-from fastapi import Path, Query
+from fastapi import Path, Query, Request
 from pydantic import BeforeValidator
 
 from vidret.data.errors import ConfigError
+from vidret.data.printable import printable
+from vidret.pipelines.config.searching import MOST_AUDIO
 from vidret.pipelines.searching.answers import Question
-from vidret.pipelines.searching.asking import MOST_AUDIO
+from vidret.pipelines.searching.asking import SAYS_SOMETHING
 
 MOST_TEXT = 2_000
 MOST_TOP, MOST_FEW = 1_000, 50
@@ -20,7 +22,6 @@ MOST_NAME = 100
 MOST_WEIGHT = MOST_AUDIO
 MOST_SECOND = 1e6
 MOST_CLIP = 120.0
-NOT_BLANK = r"[^\s\u001c-\u001f\u0085]"  # a sign that Python does not strip
 DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -36,7 +37,10 @@ Text = Annotated[
     Query(
         max_length=MOST_TEXT,
         description="What to look for.",
-        json_schema_extra={"minLength": 1, "pattern": NOT_BLANK},  # `as_question` says it in words
+        json_schema_extra={
+            "minLength": 1,
+            "pattern": SAYS_SOMETHING,
+        },  # `as_question` says it in words
     ),
 ]
 Top = Annotated[int, Query(ge=1, le=MOST_TOP, description="How many hits to give.")]
@@ -97,6 +101,28 @@ def advice_on(error: Mapping[str, Any], address: str) -> str:
     return f"{name} {what}: {advice}"
 
 
+def only_known(request: Request) -> None:
+    """Refuse what an address does not take: a typing error must not pass for an answer.
+
+    Raises:
+        ConfigError: a parameter is not known, or stands twice where one value is taken.
+    """
+    told = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+    taken = {
+        one["name"]: one["schema"].get("type") == "array"
+        for one in told.get("parameters", [])
+        if one["in"] == "query"
+    }
+    for name in request.query_params:
+        if name not in taken:
+            known = f"it takes {', '.join(taken)}" if taken else "it takes no parameter"
+            raise ConfigError(
+                f"{printable(name[:MOST_NAME])} is not known at this address: {known}"
+            )
+        if not taken[name] and len(request.query_params.getlist(name)) > 1:
+            raise ConfigError(f"{name} is given twice: give it once")
+
+
 def as_question(
     *,
     q: Text,
@@ -113,7 +139,7 @@ def as_question(
     Raises:
         ConfigError: it asks for nothing.
     """
-    if not q.strip():
+    if not re.search(SAYS_SOMETHING, q):
         raise ConfigError("the query is empty: say what to look for")
     return Question(
         text=q.strip(),

@@ -1,5 +1,6 @@
 """The answers of the API as JSON: what its schema promises, and how it is made of vidret's own."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -252,20 +253,25 @@ def form_of_preview(video: str, preview: Preview) -> PreviewForm:
 
 
 def form_of_status(
-    standing: Standing, status: Status | None, *, reason: str, version: str, read_only: bool
+    standing: Standing,
+    status: Status | None,
+    *,
+    bare: Callable[[str], str],
+    version: str,
+    read_only: bool,
 ) -> StatusForm:
-    """How a server stands; why it refuses is told without folders."""
+    """How a server stands; its sentences are told as `bare` makes them, without folders."""
     progress = standing.progress
     made = ProgressForm(
         done=progress.done,
         failed=progress.failed,
         skipped=progress.skipped,
         total=progress.total,
-        note=printable(progress.note),
+        note=printable(bare(progress.note)),
     )
     base = StatusForm(
         state=standing.state,
-        reason=reason,
+        reason=bare(standing.reason),
         progress=made,
         version=version,
         read_only=read_only,

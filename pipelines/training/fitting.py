@@ -286,7 +286,8 @@ def _refuse_other_features(cache: FeatureCache, config: FitConfig) -> None:
 
 def hears(cache: FeatureCache) -> bool:
     """Whether a head for sound has anything to learn from."""
-    return cache.fingerprint.audio_dim > 0 and cache.coverage("train").sound[AudioState.OK] > 0
+    heard = cache.coverage("train").sound[AudioState.OK]
+    return cache.fingerprint.audio_dim > 0 and heard > 0
 
 
 def selection_of(cache: FeatureCache, select_on: str) -> str:
@@ -297,13 +298,13 @@ def selection_of(cache: FeatureCache, select_on: str) -> str:
 def load_features(cache: FeatureCache, select_on: str) -> tuple[SplitFeatures, SplitFeatures]:
     """What a fit learns from, and what picks its epoch."""
     if select_on == PART_OF_TRAIN:
+        train, select = cache.load("train", part="rest"), cache.load("train", part="held-out")
         log.info(
             "%s has no validation split: %s of its training videos are held out to pick the epoch; "
             "--select-on test would pick it by the answers",
             cache.fingerprint.dataset,
             f"{HELD_OUT:.0%}",
         )
-        train, select = cache.load("train", part="rest"), cache.load("train", part="held-out")
         if len(select.video_ids) < FEW:
             log.warning(
                 "only %s held out: too few to tell one epoch from another",

@@ -92,3 +92,10 @@ def test_an_empty_question_goes_back_to_the_start(found):
     found.go_back()
     found.wait_for_selector(".list-head")
     assert found.input_value("#query") == "a blue cross"
+
+
+def test_o_opens_what_a_link_lists(open_page):
+    page = open_page("/#q=a+red+star", wait=".card .open")
+    page.keyboard.press("o")
+    page.wait_for_selector(".grid")
+    assert page.locator("[aria-current]").get_attribute("data-video") == ids(page)[0]

@@ -4,9 +4,10 @@ import threading
 
 import pytest
 from making.browsing import look_for, narrow, open_named, serious, shoot, until
-from making.served import NAMES, World, serving
+from making.served import NAMES, World, make_world, serving
 
 from vidret.data.errors import MismatchError
+from vidret.pipelines import serve
 from vidret.pipelines.display.progress import Progress
 from vidret.pipelines.serving import opening
 
@@ -168,6 +169,58 @@ def test_while_the_index_is_made_the_page_counts_and_then_opens(open_page, world
         shoot(page, "building")
         let_go.set()
         page.wait_for_selector(".chip")
+
+
+def test_what_is_asked_before_the_server_can_answer_is_answered(open_page, world, monkeypatch):
+    let_go, usual = threading.Event(), serve.searching
+
+    def slow(**options):
+        let_go.wait(20)
+        return usual(**options)
+
+    monkeypatch.setattr(serve, "searching", slow)
+    with serving(world, heads=("mean",)) as address:
+        page = open_page("/#q=other+words&where=**/5*.mp4", at=address, wait="body")
+        page.evaluate(  # a box that is not yet disabled, as in the first moment
+            "() => { const box = document.getElementById('query'); box.value = 'a red star';"
+            " box.dispatchEvent(new Event('input')); box.form.requestSubmit(); }"
+        )
+        let_go.set()
+        page.wait_for_selector(".list-head")
+        assert page.input_value("#query") == "a red star"
+        assert page.input_value("#where") == "**/5*.mp4"
+        assert "q=a+red+star" in page.evaluate("location.hash")
+
+
+def test_a_question_at_once_is_not_lost(open_page):
+    """The box takes words before the server has said how it stands."""
+    page = open_page(wait="body")
+    page.fill("#query", "a red star")
+    page.press("#query", "Enter")
+    page.wait_for_selector(".list-head")
+    assert page.input_value("#query") == "a red star"
+
+
+def test_what_is_being_typed_at_first_stays(open_page):
+    page = open_page("/#q=a+red+star", wait="body")
+    page.evaluate(
+        "() => { const box = document.getElementById('query'); box.value = 'a blue';"
+        " box.dispatchEvent(new Event('input')); }"
+    )
+    page.wait_for_selector(".card, .chip")
+    assert page.input_value("#query") == "a blue"
+
+
+def test_it_is_said_where_all_videos_are_gone(open_page, tmp_path):
+    few = make_world(tmp_path, videos=3, train=False)
+    with serving(few, heads=("mean",)) as address:
+        few.root.rename(tmp_path / "unplugged")
+        page = open_page(at=address)
+        page.wait_for_selector(".banner.bad:not([hidden])")
+        assert "None of these videos is on the disk" in page.locator("#banner").inner_text()
+        look_for(page, "a red star")
+        assert page.locator("#banner").is_visible()
+        shoot(page, "all-gone")
 
 
 def test_what_does_not_fit_is_refused_in_red(open_page, world, monkeypatch):

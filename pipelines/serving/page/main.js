@@ -14,6 +14,7 @@ import { saveList } from "./saving.js";
 import { count } from "./words.js";
 
 const TOP = 500;
+const NONE_LEFT = "None of these videos is on the disk any more. Is a drive missing?";
 const BUILDING_POLL = 700, CALM_POLL = 15_000;
 
 // `text` is what was asked last, whatever is being typed; `side` the column that the selected hit was opened in.
@@ -42,9 +43,12 @@ function question(head = find("head").value) {
   };
 }
 
+const isReady = () => Boolean(state.status) && state.status.state !== "building";
+
 // What stands in the box; a question of its own has an entry of its own in the browser's history.
 async function ask() {
   state.text = box.value.trim();
+  if (!isReady()) return; // `watch` asks it as soon as there is somebody to answer
   const isNew = state.text !== (state.answer?.query ?? "");
   if (!state.text) return showWelcome({ isNew });
   if (await search({ isNew })) focusOn(results, results.querySelector(".open"));
@@ -53,7 +57,7 @@ async function ask() {
 const askAgain = () => { if (state.text) search({ keep: true }); };
 
 async function search({ keep = false, isNew = false } = {}) {
-  if (state.status?.state === "building") return false;
+  if (!isReady()) return false;
   state.stop?.abort();
   const stop = new AbortController();
   state.stop = stop;
@@ -75,6 +79,7 @@ async function search({ keep = false, isNew = false } = {}) {
     state.truth = truth;
     state.hits = answer.hits;
     banner("");
+    showStanding(state.status);
     remember(answer.query);
     draw();
     const left = await follow();
@@ -251,9 +256,23 @@ function link(hit) {
 let read = null; // what the address held when it was last read or written
 
 async function readAddress() {
+  const kept = readSettings();
+  box.value = state.text = (kept.get("q") ?? "").trim();
+  if (!state.text) return showWelcome();
+  const video = kept.get("video");
+  if (await search() && video) await visit(video, kept.has("by") && state.other ? 1 : 0);
+}
+
+// The first time: what was typed while nothing could be answered counts more than the address.
+function begin() {
+  if (!hasTyped) return readAddress();
+  readSettings();
+  return state.text ? ask() : showWelcome();
+}
+
+function readSettings() {
   read = location.hash;
   const kept = new URLSearchParams(location.hash.slice(1));
-  box.value = state.text = (kept.get("q") ?? "").trim();
   find("where").value = kept.get("where") ?? "";
   find("since").value = kept.get("since") ?? "";
   find("only-sound").checked = kept.has("heard");
@@ -265,14 +284,12 @@ async function readAddress() {
   if (find("compare").checked) find("other-head").value = kept.get("compare");
   find("truth").checked = find("compare").checked && kept.has("truth");
   showChoices();
-  if (!state.text) return showWelcome();
-  const video = kept.get("video");
-  if (await search() && video) await visit(video, kept.has("by") && state.other ? 1 : 0);
+  return kept;
 }
 
 // Back, forward, or a link that was put into this tab: either event may tell of it, or both.
 function readChanges() {
-  if (state.status && state.status.state !== "building" && location.hash !== read) readAddress();
+  if (isReady() && location.hash !== read) readAddress();
 }
 
 function showWeight() {
@@ -281,21 +298,20 @@ function showWeight() {
 
 // -- how the server stands
 
-let watching = 0;
+let watching = 0, hasTyped = false;
 
 async function watch() {
   clearTimeout(watching);
   let pause = CALM_POLL;
   try {
-    const before = state.status?.state;
-    state.status = await api.status();
-    showStatus(state.status);
-    if (state.status.state === "building") {
+    const status = await api.status();
+    const wasReady = isReady();
+    state.status = status;
+    showStatus(status);
+    if (!isReady()) {
       pause = BUILDING_POLL;
-      drawBuilding(results, state.status);
-    } else if (before === "building" || before === undefined) {
-      await readAddress();
-    }
+      drawBuilding(results, status);
+    } else if (!wasReady) await begin();
   } catch (error) {
     banner(error.message, "bad");
     pause = 2_000;
@@ -304,10 +320,15 @@ async function watch() {
   watching = setTimeout(watch, pause);
 }
 
+// What hinders everything stands above everything.
+function showStanding({ state: standing, reason, videos, differs }) {
+  if (standing === "refused") banner(`Nothing is searched, since what is on the disk does not fit together: ${reason}`, "bad");
+  else if (videos > 0 && differs?.gone === videos) banner(`${NONE_LEFT} What is listed is what was indexed; nothing of it can be shown or played.`, "bad");
+  else if (find("banner").classList.contains("bad")) banner("");
+}
+
 function showStatus(status) {
-  if (status.state === "refused") {
-    banner(`Nothing is searched, since what is on the disk does not fit together: ${status.reason}`, "bad");
-  } else if (find("banner").classList.contains("bad")) banner("");
+  showStanding(status);
   document.body.classList.toggle("not-yet", status.state === "building");
   if (status.heads.length) fillHeads(status.heads);
   const line = [
@@ -353,6 +374,7 @@ function toggleTruth() {
 
 // -- wiring
 
+box.addEventListener("input", () => { hasTyped = true; });
 find("search").addEventListener("submit", (event) => {
   event.preventDefault();
   if (state.text && document.activeElement.closest(".settings")) askAgain(); // Enter in a filter is no new question
@@ -378,7 +400,11 @@ new ResizeObserver(() => document.documentElement.style.setProperty("--top", `${
 walkBack(box);
 listen({
   move: (step) => move(results, step),
-  openFocused: () => document.activeElement.closest(".open, .fold")?.click(),
+  openFocused: () => {
+    const held = document.activeElement;
+    const first = [document.body, results].includes(held) ? results.querySelector('.open[tabindex="0"]') : null;
+    (held.closest(".open, .fold") ?? first)?.click();
+  },
   compare: compareTwo,
   truth: toggleTruth,
   clip: () => {

@@ -2,6 +2,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from making.planted import SPLITS, write_planted_cache
 
@@ -22,6 +23,7 @@ from vidret.pipelines.index import (
     run_index_update,
 )
 from vidret.pipelines.indexing.building import Changes
+from vidret.pipelines.indexing.checking import share_of_best
 from vidret.pipelines.searching import folders
 from vidret.pipelines.train_heads import run_train
 
@@ -67,6 +69,7 @@ def test_an_index_is_built_kept_and_told_about(work):
     status = run_index_status(look(work))
     assert (status.videos, status.header, status.behind) == (videos, built.header, Changes())
     assert "in the cache since: nothing new" in render_index_status(status)
+    assert "`vidret index check` reads them whole" in render_index_status(status)
     assert "up to 10,000 videos are all scored" in render_index_status(status)
     json.dumps([report.as_json() for report in (built, again, status)], default=str)
 
@@ -224,3 +227,25 @@ def test_a_head_that_does_not_fit_is_refused_before_anything_is_extracted(work, 
     write_manifest(stranger, replace(page, settings={**page.settings, "root": str(films)}))
     with pytest.raises(MismatchError, match="decoder"):
         run_index_build(update(work, cache=stranger))
+
+
+def test_of_videos_that_are_alike_either_is_as_good():
+    worth = np.array([0.5, 0.9, 0.9 - 1e-8, 0.9, 0.1])
+    assert share_of_best(worth, np.array([3]), 1) == 1
+    assert share_of_best(worth, np.array([3, 0]), 2) == 0.5
+    assert share_of_best(worth, np.array([2, 3]), 2) == 1
+    assert share_of_best(worth, np.array([1, 2, 3]), 2) == 1
+    assert share_of_best(worth, np.array([0, 1, 4]), 4) == 0.5
+    assert share_of_best(worth, np.arange(5), 100) == 1
+    assert share_of_best(worth, np.array([], np.int64), 1) == 0
+
+
+def test_a_check_of_shares_says_that_each_is_searched_by_itself(work):
+    run_index_build(update(work))
+    report = run_index_check(look(work, questions=20, shortlist=5))
+    (table,) = render_index_check(replace(report, shares=4))
+    each = report.header.videos // 4
+    assert table.caption.startswith(
+        "each of 4 shares searched by itself, with 20 captions in all: a shortlist of 5 of about "
+        f"{each} videos; every file is as it was written"
+    )

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from making.caches import a_failure
 from making.searchable import SENTENCES, encode_query, write_searchable_cache
 from safetensors.numpy import load_file
@@ -20,6 +21,7 @@ from vidret.data.errors import ConfigError, MismatchError, MissingError
 from vidret.data.manifest import read_manifest, write_manifest
 from vidret.data.storage.projections import PROJECTIONS
 from vidret.data.synth.dataset import load_synth_mini
+from vidret.pipelines.cli import cli
 from vidret.pipelines.config.fitting import TrainConfig
 from vidret.pipelines.config.searching import SearchConfig
 from vidret.pipelines.config.serving import ServeConfig
@@ -406,6 +408,43 @@ def test_a_glob_a_day_and_a_sound_narrow_the_search(work):
 def test_an_option_that_makes_no_sense_is_refused(work, settings, words):
     with pytest.raises(ConfigError, match=words):
         search(work, **settings)
+
+
+def asked_by_lines(work, lines, *options):
+    asked = ["search", "-", "--work", str(work), "--device", "cpu", "--top", "2", *options]
+    return CliRunner().invoke(cli, asked, prog_name="vidret", input=lines)
+
+
+def test_a_query_a_line_is_answered_as_each_is_alone(work):
+    asked = [SENTENCES[2], SENTENCES[0], "\N{BELL} λ"]
+    result = asked_by_lines(work, "\n".join([asked[0], "  ", *asked[1:]]), "--json")
+    assert result.exit_code == 0, result.output
+    for query, line in zip(asked, result.stdout.splitlines(), strict=True):
+        told, alone = json.loads(line), search(work, query, top=2)
+        assert told["query"] == query
+        assert [hit["id"] for hit in told["hits"]] == [hit.id for hit in alone.hits]
+        assert told["hits"][0]["score"] == pytest.approx(alone.hits[0].score, abs=1e-6)
+
+
+def test_a_line_that_makes_no_sense_stops_no_other(work):
+    result = asked_by_lines(work, f"{SENTENCES[0]}\n\x01\n{SENTENCES[1]}\n".encode() + b"\xff dog")
+    assert result.exit_code == 3
+    assert result.stdout.count("4 clips searched") == 3
+    assert "1 query could not be answered: query is empty" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--format", "csv"), "whose answers are no csv: give --format table or json"),
+        (("--open", "1"), "leave out --open and --export-clips"),
+        (("--export-clips", "out"), "leave out --open and --export-clips"),
+    ],
+)
+def test_answers_to_lines_are_for_reading(work, options, words):
+    result = asked_by_lines(work, "dog", *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert words in result.stderr
 
 
 @pytest.fixture

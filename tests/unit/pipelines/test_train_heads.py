@@ -252,10 +252,14 @@ def test_a_missing_split_names_those_that_there_are(tmp_path, cache):
         train(tmp_path, cache, select_on="valid")
 
 
-def test_a_cache_without_a_train_split_is_refused(tmp_path):
+@pytest.mark.parametrize("choice", [{}, {"head": "mgfi"}])
+def test_a_cache_without_a_train_split_is_not_said_to_lack_anything_else(tmp_path, caplog, choice):
+    caplog.set_level("INFO")
     folder = write_planted_cache(tmp_path / "planted", splits={"all": 8})
     with pytest.raises(ConfigError, match="no split 'train': choose one of all"):
-        train(tmp_path, folder)
+        train(tmp_path, folder, **choice)
+    for word in ("sound", "held out"):
+        assert word not in caplog.text
 
 
 def test_a_cache_without_captions_is_refused(tmp_path):

@@ -1,8 +1,11 @@
+import errno
 import json
 import os
 import re
 import shutil
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import pytest
@@ -11,6 +14,8 @@ from making.searchable import FRAMES, write_searchable_cache
 from vidret.data.cache import FeatureCache
 from vidret.data.errors import MissingError
 from vidret.data.manifest import read_manifest, write_manifest
+from vidret.data.storage.locks import LOCK, folder_lock
+from vidret.data.storage.publish import CannotWriteError
 from vidret.data.synth.dataset import load_synth_mini
 from vidret.pipelines.commands.finding import build_index, search, serve
 from vidret.pipelines.config.settings import ExtractConfig
@@ -33,12 +38,12 @@ def films(tmp_path):
     return films
 
 
-def cached(films, path=None, **changes):
+def cached(films, path=None, extract=EXTRACT, **changes):
     return cache_of_folder(
         path or films,
         work=films.parent / "work",
         run_folder=None,
-        extract=EXTRACT,
+        extract=extract,
         device="cpu",
         offline=True,
         **changes,
@@ -172,6 +177,86 @@ def test_what_is_hidden_does_not_count(films):
     before = folders.look_of(films)
     (films / ".hidden").touch()
     assert folders.look_of(films) == before
+
+
+@pytest.fixture
+def locking(planted, monkeypatch):
+    """An extraction that becomes the one writer of the planted cache, and does nothing then."""
+
+    def extract(_config, _on_progress):
+        with folder_lock(planted):
+            return planted
+
+    monkeypatch.setattr(folders, "extracting", extract)
+    monkeypatch.setattr(folders, "LOOK_SECONDS", 0.01)
+
+
+@pytest.fixture
+def unwritable(monkeypatch):
+    """Locks as somebody meets them who may read alone; root may write everywhere."""
+    usual = os.open
+
+    def refuse(path, *arguments, **options):
+        if Path(path).name == LOCK:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return usual(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+
+
+@pytest.mark.usefixtures("locking")
+def test_what_another_command_caches_is_waited_for(films, planted):
+    let_go, locked, notes = threading.Event(), threading.Event(), []
+
+    def hold():
+        with folder_lock(planted):
+            locked.set()
+            let_go.wait(20)
+
+    def note(progress):
+        notes.append(progress.note)
+        let_go.set()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    locked.wait(20)
+    assert cached(films, on_progress=note) == planted
+    other.join()
+    assert len(notes) == 1
+    assert notes[0].startswith(f"waiting: {planted} is being written by process {os.getpid()} on")
+
+
+@pytest.mark.usefixtures("locking", "unwritable")
+def test_who_may_not_write_searches_what_was_cached(films, planted, caplog):
+    assert cached(films) == planted
+    assert f"{films} is searched as it was cached: cannot write to {planted}" in caplog.text
+
+
+@pytest.mark.usefixtures("locking", "unwritable")
+@pytest.mark.parametrize("how", [{"force": True}, {"retry_failed": True}])
+def test_who_may_not_write_is_refused_what_he_asks_for_in_words(films, how):
+    with pytest.raises(CannotWriteError, match="Permission denied"):
+        cached(films, extract=replace(EXTRACT, **how))
+
+
+@pytest.mark.usefixtures("locking", "unwritable")
+def test_a_cache_that_was_not_finished_is_not_searched_instead(films, planted):
+    write_manifest(planted, replace(read_manifest(planted), complete=False))
+    with pytest.raises(MissingError, match="has not finished"):
+        cached(films)
+
+
+def test_an_emptied_folder_is_told_from_one_that_never_held_a_video(films, planted):
+    for film in films.glob("*.mp4"):
+        film.unlink()
+    with pytest.raises(
+        MissingError, match=r"no video any more, and \d+ videos of it are cached"
+    ) as it:
+        cached(films)
+    assert f"`rm -r {planted}`" in str(it.value)
+    shutil.rmtree(planted)
+    with pytest.raises(MissingError, match="holds no video, neither by content nor by name"):
+        cached(films)
 
 
 @pytest.fixture

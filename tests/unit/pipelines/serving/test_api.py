@@ -209,6 +209,8 @@ def test_any_text_is_a_query(ask, text):
         ({}, "q is missing: say what to look for"),
         ({"q": ""}, "say what to look for"),
         ({"q": "  \t "}, "say what to look for"),
+        ({"q": "\x00\x07"}, "say what to look for"),
+        ({"q": "\u200b\ufeff\u202e"}, "say what to look for"),
         ({"q": "x" * 10_000}, "2,000 signs or fewer"),
         ({"q": "dog", "top": 0}, "top makes no sense: give a whole number from 1 to 1,000"),
         ({"q": "dog", "top": 10**30}, "from 1 to 1,000"),
@@ -222,6 +224,8 @@ def test_any_text_is_a_query(ask, text):
         ({"q": "dog", "head": "nobody"}, "nobody"),
         ({"q": "dog", "where": "*" * 500}, "give 8 globs at most"),
         ({"q": "dog", "exhaustive": "perhaps"}, "give true or false"),
+        ({"q": "dog", "wehre": "a/**"}, "wehre is not known at this address: it takes q, top"),
+        ({"q": ["dog", "cat"]}, "q is given twice: give it once"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_told_so(ask, parameters, words):
@@ -229,6 +233,13 @@ def test_a_question_that_makes_no_sense_is_told_so(ask, parameters, words):
     assert response.status_code == 422
     assert list(response.json()) == ["error"]
     assert words in response.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/api/status", "/api/videos/{}/media", "/api/videos/{}/preview"])
+def test_an_address_without_parameters_says_so(ask, id_of, path):
+    response = ask(path.format(id_of(0)), params={"v": "2"})
+    assert response.status_code == 422
+    assert response.json() == {"error": "v is not known at this address: it takes no parameter"}
 
 
 @pytest.mark.parametrize(
