@@ -176,7 +176,11 @@ def search(context: click.Context, /, config: SearchConfig, **encoders: str | No
             _answer_lines(answer, as_json=as_json)
         else:
             report = answer(config.query)
-            publish(report, lambda report: render_search(report, config.format), as_json=as_json)
+            publish(
+                report,
+                lambda report: render_search(report, config.format, rate=config.rate),
+                as_json=as_json,
+            )
 
 
 def _answer_lines(answer: "Callable[[str], SearchReport]", *, as_json: bool) -> None:

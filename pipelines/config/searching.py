@@ -21,6 +21,7 @@ from vidret.pipelines.config.declaring import (
 )
 
 MOST_AUDIO = 10.0
+MOST_RATE = 99.0  # frames a second: a timecode has two digits for them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +101,10 @@ class SearchConfig(ClusterConfig):
     exhaustive: bool = setting(default=False, help="Score every clip, without a shortlist.")
     format: str = setting(
         "table",
-        help="How to print the clips; paths0 puts a NUL behind each path.",
-        choices=("table", "json", "csv", "paths", "paths0"),
+        help="How to print the clips; paths0 puts a NUL behind each path, edl is an edit list.",
+        choices=("table", "json", "csv", "edl", "paths", "paths0"),
     )
+    rate: float = setting(25.0, help="Frames a second that an edit list counts in.")
     export_clips: Path | None = setting(
         None, help="Folder to write the moment of each hit to, as a clip of its own."
     )
@@ -123,6 +125,10 @@ class SearchConfig(ClusterConfig):
         check_also(self.also, self.place)
         require(
             math.isfinite(self.pad) and self.pad >= 0, f"pad is {self.pad}: give seconds from 0 on"
+        )
+        require(
+            math.isfinite(self.rate) and 1 <= self.rate <= MOST_RATE,
+            f"rate is {self.rate}: give frames a second from 1 to {MOST_RATE:g}, as 25 or 23.976",
         )
         require(
             self.open is None or 1 <= self.open <= self.top,

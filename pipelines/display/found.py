@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from vidret.data.printable import printable
 from vidret.data.words import counted
 from vidret.heads.catalog import told_name
+from vidret.pipelines.display.edl import hits_as_edl
 from vidret.pipelines.display.progress import clock_text
 from vidret.pipelines.display.tables import Cell, Raw, Rendered, Table
 from vidret.pipelines.search import Hit, SearchReport
@@ -15,13 +16,15 @@ SOUNDS = {"silent": " (silent)", "no-stream": " (no sound)", "failed": " (sound 
 ENDS = {"paths": "\n", "paths0": "\0"}  # of bare paths; a name may hold a line end, but no NUL
 
 
-def render_search(report: SearchReport, form: str = "table") -> Rendered:
-    """The hits as a table, as csv, or as bare paths with a line or a NUL behind each."""
+def render_search(report: SearchReport, form: str = "table", *, rate: float = 25.0) -> Rendered:
+    """The hits as a table, as csv, as an edit list, or as bare paths with what ends each."""
     if form in ENDS:
         return Raw("".join(f"{hit.path}{ENDS[form]}" for hit in report.hits))
     names = list(report.hits[0].parts) if report.hits else []
     if form == "csv":
         return _hits_as_csv(report.hits, names)
+    if form == "edl":
+        return hits_as_edl(report.query, report.hits, rate)
     calibrated = report.matches is not None
     columns = ("", "clip", "moment", *(["chance"] if calibrated else []), "score", *names)
     rows: list[tuple[Cell, ...] | str] = [

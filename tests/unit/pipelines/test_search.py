@@ -25,6 +25,7 @@ from vidret.pipelines.cli import cli
 from vidret.pipelines.config.fitting import TrainConfig
 from vidret.pipelines.config.searching import SearchConfig
 from vidret.pipelines.config.serving import ServeConfig
+from vidret.pipelines.display.edl import timecode
 from vidret.pipelines.display.found import render_search
 from vidret.pipelines.display.tables import show
 from vidret.pipelines.search import run_search
@@ -402,12 +403,48 @@ def test_a_glob_a_day_and_a_sound_narrow_the_search(work):
         ({"audio_weight": -1.0}, "audio_weight is -1.0: give 0 to 10"),
         ({"audio_weight": float("inf")}, "audio_weight is inf"),
         ({"pad": -1.0}, "pad is -1.0: give seconds from 0 on"),
+        ({"rate": 0.0}, "rate is 0.0: give frames a second from 1 to 99"),
+        ({"rate": float("nan")}, "rate is nan: give frames a second"),
         ({"where": ("",)}, "where is ''"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(work, settings, words):
     with pytest.raises(ConfigError, match=words):
         search(work, **settings)
+
+
+def test_an_edit_list_cuts_each_moment_to_the_frame(work):
+    report = search(work, SENTENCES[1], top=2)
+    first = replace(report.hits[0], start=3725.48, end=3727.0, sound="ok")
+    second = replace(report.hits[1], path="/films/a\nb.mp4", start=0.0, end=0.01, sound="no-stream")
+    told = render_search(replace(report, hits=(first, second)), "edl", rate=25)
+    assert told.splitlines() == [
+        f"TITLE: {SENTENCES[1]}",
+        "FCM: NON-DROP FRAME",
+        "",
+        "001  AX       B     C        01:02:05:12 01:02:07:00 01:00:00:00 01:00:01:13",
+        f"* FROM CLIP NAME: {Path(first.path).name}",
+        f"* SOURCE FILE: {first.path}",
+        "",
+        "002  AX       V     C        00:00:00:00 00:00:00:01 01:00:01:13 01:00:01:14",
+        "* FROM CLIP NAME: a\\nb.mp4",
+        "* SOURCE FILE: /films/a\\nb.mp4",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("frame", "rate", "code"),
+    [
+        (0, 25, "00:00:00:00"),
+        (24, 25, "00:00:00:24"),
+        (25 * 3600 * 25, 25, "25:00:00:00"),
+        (24, 23.976, "00:00:01:00"),  # of one thousand and one, as film runs on television
+        (29, 29.97, "00:00:00:29"),
+        (30, 29.97, "00:00:01:00"),
+    ],
+)
+def test_a_timecode_counts_frames_and_drops_none(frame, rate, code):
+    assert timecode(frame, rate) == code
 
 
 def asked_by_lines(work, lines, *options):
