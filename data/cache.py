@@ -1,5 +1,6 @@
 """One cache folder: what is in it, and how to find it."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -193,8 +194,23 @@ class FeatureCache:
 
 
 def find_caches(work: Path) -> list[Path]:
-    """The cache folders of a work folder, the one written last first."""
-    manifests = (work / "cache").glob(f"*/{MANIFEST}")
+    """The cache folders of a work folder, the one written last first.
+
+    Raises:
+        MissingError: they cannot be listed.
+    """
+    place = work / "cache"
+    try:
+        with os.scandir(place):
+            pass  # a glob would find nothing, and say nothing
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise MissingError(
+            f"cannot list {place}: {error.strerror}; get the right to read it, or choose another "
+            "folder with --work"
+        ) from error
+    manifests = place.glob(f"*/{MANIFEST}")
     dated = sorted(manifests, key=lambda path: (-path.stat().st_mtime_ns, path))
     return [path.parent for path in dated]
 

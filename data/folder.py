@@ -30,6 +30,10 @@ class NoVideosError(MissingError):
     """A folder holds no video."""
 
 
+class NoFolderError(MissingError):
+    """There is no such folder."""
+
+
 def load_folder(root: Path) -> Dataset:
     """Every video below a folder, by content or by name, hidden files and folders left out.
 
@@ -39,16 +43,19 @@ def load_folder(root: Path) -> Dataset:
     caption.
 
     Raises:
+        NoFolderError: there is no such folder.
         NoVideosError: there is no video in it.
-        MissingError: there is no such folder, or not the video of a caption.
+        MissingError: it cannot be listed, or lacks the video of a caption.
         ConfigError: the captions are malformed, or it is not clear whose they are.
     """
     root = root_of(root)
     if not root.is_dir():
-        raise MissingError(
-            f"{printable(root)} is no folder: give one that holds videos, as folder:PATH"
-        )
+        raise NoFolderError(f"{printable(root)} is no folder: give one that holds videos")
     listing = list_folder(root)
+    if not listing.videos and listing.unreadable:
+        raise MissingError(
+            f"cannot list {listing.unreadable[0]}: get the right to read it, and try again"
+        )
     if not listing.videos:
         raise NoVideosError(_without_videos(root, listing))
     sidecars = _sidecars(listing)
@@ -84,13 +91,11 @@ def root_of(path: Path) -> Path:
 
 def _without_videos(root: Path, listing: Listing) -> str:
     others = len(listing.others) + len(listing.texts) + len(listing.unfinished)
-    unread = f" ({listing.unreadable[0]})" if listing.unreadable else ""
     if not others:
-        return f"{printable(root)} holds no file{unread}: give the folder above the videos"
+        return f"{printable(root)} holds no file: give the folder above the videos"
     return (
         f"{printable(root)} holds no video, neither by content nor by name (.mkv, .mov, .mp4 and "
-        f"so on), only {counted(others, 'other file')}{unread}: "
-        "give the folder above the videos"
+        f"so on), only {counted(others, 'other file')}: give the folder above the videos"
     )
 
 

@@ -1,6 +1,8 @@
 """`vidret demo`: the whole way on the bundled set, from drawing the clips to an answered query."""
 
+import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -48,17 +50,20 @@ def run_demo(config: DemoConfig) -> None:
     query, answer = _a_query(cache)
     run = new_run(cache, HEAD, config.seeds[0], ablate).name
     search = SearchConfig(work=work, offline=True, run=run, query=query, top=5)
-    _step(
+    found = _step(
         "3/3  " + shlex.join(["vidret", "search", query, *place, "--run", run, "--top", "5"]),
         "videos",
         lambda on_progress: run_search(search, on_progress=on_progress),
         render_search,
     )
+    rank = next((f"number {hit.rank}" for hit in found.hits if hit.id == answer), "not among them")
     show(
-        f"The sentence was written for {answer}, and only its sound tells that clip from its twins."
+        f"The sentence was written for {answer}, here {rank}: only its sound tells that clip from "
+        "its twins."
     )
     seconds = time.monotonic() - started
-    show(f'Done in {seconds:.0f} s. Ask for something else: vidret search "..." --work {work}')
+    program = "vidret" if shutil.which("vidret") else shlex.quote(os.path.relpath(sys.argv[0]))
+    show(f'Done in {seconds:.0f} s. Ask for something else: {program} search "..." --work {work}')
 
 
 def _step(

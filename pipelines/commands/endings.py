@@ -1,5 +1,6 @@
 """How a command line ends that does not end well: a sentence, a place to read on, an exit code."""
 
+import errno
 import re
 import shlex
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from vidret.data.errors import VidretError
+from vidret.data.errors import MissingError, VidretError
 from vidret.pipelines.config.options import Session
 from vidret.pipelines.launched import command_line, launched
 from vidret.pipelines.program import INTERRUPTED
@@ -35,6 +36,8 @@ def report_error(error: Exception, arguments: Sequence[str], session: Session) -
     if isinstance(error, click.ClickException):
         click.echo(f"vidret: {_usage_sentence(error)}", err=True)
         return error.exit_code
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+        error = MissingError("no room for what is printed: make room where it goes")
     if not isinstance(error, VidretError):
         return _report_bug(error, arguments, session)
     if session.verbosity > 0:

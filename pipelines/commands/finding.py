@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidret.data.errors import ConfigError, ItemsFailedError, VidretError
+from vidret.data.errors import ConfigError, ItemsFailedError
+from vidret.data.printable import printable
 from vidret.data.words import counted
 from vidret.pipelines.commands.program import (
     Command,
@@ -151,7 +152,7 @@ def check_index(config: IndexConfig, *, json_progress: bool) -> None:
     cls=Command,
     epilog=examples(
         "vidret search 'a dog barks at night' ~/Videos",
-        "vidret search 'a bell rings' --top 3 --open 1",
+        "vidret search - --top 3 --json < queries.txt",
     ),
 )
 @settings(SearchConfig)
@@ -192,16 +193,16 @@ def _answer_lines(answer: "Callable[[str], SearchReport]", *, as_json: bool) -> 
     from vidret.pipelines.display.found import render_search
     from vidret.pipelines.display.tables import show
 
-    refused: list[VidretError] = []
-    for query in typed_lines("look for"):
+    refused: list[str] = []
+    for number, query in typed_lines("look for"):
         try:
-            report = answer(query)
+            report = answer(_as_text(query))
         except ConfigError as error:
-            log.error("%s", error)  # noqa: TRY400 - the sentence says it all
-            refused.append(error)
+            refused.append(f"line {number}, {printable(query)!r}: {error}")
+            log.error("%s", refused[-1])  # noqa: TRY400 - the sentence says it all
             continue
-        if as_json:
-            click.echo(json.dumps(report.as_json(), default=str))  # a line an answer
+        if as_json:  # a line an answer
+            click.echo(json.dumps({"line": number} | report.as_json(), default=str))
         else:
             show(render_search(report))
         sys.stdout.flush()
@@ -254,6 +255,19 @@ def serve(context: click.Context, /, config: ServeConfig, **encoders: str | None
         sys.stdout.flush()
 
     run_serve(config, extract=extract, on_ready=say)
+
+
+def _as_text(line: str) -> str:
+    """A line as somebody meant it.
+
+    Raises:
+        ConfigError: it is no UTF-8.
+    """
+    try:
+        line.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ConfigError("the line is no UTF-8: save the queries as UTF-8") from error
+    return line.removeprefix("\ufeff")
 
 
 def _extract_settings(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
-from vidret.data.errors import VidretError
+from vidret.data.errors import MissingError, VidretError
 from vidret.pipelines.commands.endings import report_error, report_interrupt
 from vidret.pipelines.config.options import Session, grouped
 from vidret.pipelines.config.resolve import did_you_mean, unknown_variables
@@ -128,20 +128,34 @@ def publish(report: R, render: Callable[[R], "Rendered"], *, as_json: bool) -> N
         raise report.verdict
 
 
-def typed_lines(prompt: str) -> Iterator[str]:
-    """The lines of stdin that say something, until it ends; at a terminal each is asked for."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        for line in sys.stdin.buffer:
-            if text := line.decode("utf-8", "replace").strip():
-                yield text
-        return
+def typed_lines(prompt: str) -> Iterator[tuple[int, str]]:
+    """The lines of stdin that say something, with their numbers; at a terminal each is asked for.
+
+    Raises:
+        MissingError: stdin is closed.
+    """
+    if sys.stdin is None:
+        raise MissingError("there is no input to read lines from: pipe a file in, as with < FILE")
+    lines = _asked_for(prompt) if sys.stdin.isatty() else sys.stdin.buffer
+    for number, line in enumerate(lines, 1):
+        text = line.decode("utf-8", "surrogateescape") if isinstance(line, bytes) else line
+        if text.strip():
+            yield number, text.strip()
+
+
+def _asked_for(prompt: str) -> Iterator[str]:
+    asked = f"{prompt} (Ctrl-D ends): "
     with suppress(ImportError):
         import readline  # noqa: F401 - arrows move in the line, and bring back those before
-    with suppress(EOFError):
-        while True:
-            if line := input(f"{prompt} (Ctrl-D ends): ").strip():
-                yield line
-    click.echo()
+    is_seen = sys.stdout is not None and sys.stdout.isatty()
+    while True:
+        if not is_seen:  # what is printed goes elsewhere
+            click.echo(asked, nl=False, err=True)
+        try:
+            yield input(asked if is_seen else "")
+        except EOFError:
+            click.echo(err=True)
+            return
 
 
 @contextmanager

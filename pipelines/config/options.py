@@ -92,7 +92,8 @@ def grouped(parameters: Sequence[click.Parameter]) -> dict[str, list[click.Param
     """Options under their headings: a command's own first, what every command has last."""
     groups: dict[str, list[click.Parameter]] = {OPTIONS: []}
     for one in parameters:
-        groups.setdefault(getattr(one, "group", FOR_EVERY_COMMAND), []).append(one)
+        if not isinstance(one, click.Argument):  # click lists these by itself
+            groups.setdefault(getattr(one, "group", FOR_EVERY_COMMAND), []).append(one)
     groups[FOR_EVERY_COMMAND] = groups.pop(FOR_EVERY_COMMAND, [])
     return groups
 
@@ -153,7 +154,10 @@ def _parameter(
     if one.metadata["argument"]:
         required, name = one.default is MISSING, one.name.upper()
         return click.argument(
-            one.name, required=required, metavar=name if required else f"[{name}]"
+            one.name,
+            required=required,
+            metavar=name if required else f"[{name}]",
+            help=one.metadata["help"],
         )
     note = f"[default: {default_text(one)}; {variable_of(config_class, one)}]"
     option = option_of(one.name)

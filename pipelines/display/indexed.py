@@ -44,7 +44,10 @@ def render_index_status(report: IndexStatusReport) -> Rendered:
         )
         same = "" if report.shares == 1 else " and the same --scheduler"
         lines.append(f"on the disk since: {_changes(told)}")
-        lines.append(f"take it up with `{report.to_update}`{same}")
+        if changed.leave_none_of(report.videos):
+            lines.append("none is left: bring them back, such as by connecting a drive")
+        else:
+            lines.append(f"take it up with `{report.to_update}`{same}")
     return "\n".join(lines)
 
 

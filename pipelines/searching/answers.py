@@ -183,6 +183,14 @@ class Differences:
     def __bool__(self) -> bool:
         return bool(self.gone or self.changed or self.new)
 
+    def __str__(self) -> str:
+        told = (("new", self.new), ("changed", self.changed), ("gone", self.gone))
+        return ", ".join(f"{len(names):,} {what}" for what, names in told if names)
+
+    def leave_none_of(self, videos: int) -> bool:
+        """Whether all are gone, and none came: rather a drive that is missing than a wish."""
+        return len(self.gone) == videos > 0 and not self.new
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:

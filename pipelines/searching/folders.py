@@ -3,7 +3,6 @@
 import json
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ import xxhash
 from vidret.data.cache import FeatureCache
 from vidret.data.catalog import FOLDER_PREFIX
 from vidret.data.errors import MissingError, VidretError
-from vidret.data.folder import FOLDER_NAME, NoVideosError, root_of
-from vidret.data.folders.listing import walk
+from vidret.data.folder import FOLDER_NAME, NoFolderError, NoVideosError, load_folder, root_of
+from vidret.data.folders.listing import video_files, walk
 from vidret.data.manifest import MANIFEST
 from vidret.data.printable import printable
 from vidret.data.storage.locks import BeingWrittenError, is_being_written
@@ -24,7 +23,8 @@ from vidret.extract.backends import installed
 from vidret.pipelines.config.settings import REAL_AUDIO, REAL_BACKBONE, TINY, ExtractConfig
 from vidret.pipelines.display.progress import OnProgress, Progress
 from vidret.pipelines.extraction.report import shell_word
-from vidret.pipelines.searching.known import Versions, caches_of_folder, changes_text, held_by
+from vidret.pipelines.searching.corpus import open_corpus
+from vidret.pipelines.searching.known import caches_of_folder, changes_text, held_by
 from vidret.pipelines.training.runs import encoders_of_run, read_run, trained_on
 
 log = logging.getLogger(__name__)
@@ -83,8 +83,7 @@ def how_to_cache(
         MissingError: there is no such folder, or no weights of an encoder are named.
     """
     root = root_of(path)
-    if not root.is_dir():
-        raise MissingError(f"{printable(root)} is no folder: give one that holds videos")
+    _require_videos(root, work)
     if run_folder is not None:
         extract = replace(extract, **settings_of_run(work, run_folder))
     elif extract.backbone is None:
@@ -204,11 +203,12 @@ def _up_to_date(root: Path, config: ExtractConfig, on_progress: OnProgress) -> P
     except CannotWriteError as error:
         if error.path not in before or config.force or config.retry_failed:
             raise
-        FeatureCache.open(error.path)
-        log.warning("%s is searched as it was cached: %s", printable(root), error)
+        if changed := open_corpus(error.path).differences():
+            log.warning(
+                "%s is taken as it was cached, and not as it is (%s since): %s",
+                *(printable(root), changed, error),
+            )
         return error.path
-    except NoVideosError as error:
-        raise _emptied(root, before) or error from error
     _remember(place, seen, folder)
     told = changes_text(before.get(folder), held_by(folder))
     if told:
@@ -216,16 +216,29 @@ def _up_to_date(root: Path, config: ExtractConfig, on_progress: OnProgress) -> P
     return folder
 
 
-def _emptied(root: Path, before: Mapping[Path, Versions | None]) -> MissingError | None:
-    """What to say of a folder without videos that had some; None where it never had any."""
-    for cache, held in before.items():
-        if held:
-            return MissingError(
-                f"{printable(root)} holds no video any more, and {counted(len(held), 'video')} of "
-                "it are cached: bring them back, such as by connecting a drive, or, if they are "
-                f"gone for good, forget them with `rm -r {shell_word(str(cache))}`"
-            )
-    return None
+def _require_videos(root: Path, work: Path) -> None:
+    """Refuse a folder without videos, and say so where it had some.
+
+    Raises:
+        MissingError: there is no such folder, or no video in it.
+    """
+    if root.is_dir():
+        if next(video_files(root, []), None) is not None:
+            return
+        what = "holds no video any more"
+    else:
+        what = "is not there any more"
+    try:
+        load_folder(root)
+    except (NoVideosError, NoFolderError) as error:
+        for cache, _ in caches_of_folder(root, work):
+            if held := held_by(cache):
+                raise MissingError(
+                    f"{printable(root)} {what}, and {counted(len(held), 'video')} of it are "
+                    "cached: bring them back, such as by connecting a drive, or, if they are gone "
+                    f"for good, forget them with `rm -r {shell_word(str(cache))}`"
+                ) from error
+        raise
 
 
 def extracting(config: ExtractConfig, on_progress: OnProgress) -> Path:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Path, Query, Request
 from pydantic import BeforeValidator
@@ -105,8 +106,13 @@ def only_known(request: Request) -> None:
     """Refuse what an address does not take: a typing error must not pass for an answer.
 
     Raises:
-        ConfigError: a parameter is not known, or stands twice where one value is taken.
+        ConfigError: a parameter is not known, stands twice where one value is taken, or holds
+            bytes that are no text.
     """
+    try:
+        unquote_to_bytes(request.scope["query_string"]).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError("the address is no UTF-8: write its signs as those of UTF-8") from error
     told = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
     taken = {
         one["name"]: one["schema"].get("type") == "array"

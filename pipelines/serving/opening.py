@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vidret.data.errors import DamagedError, MismatchError, MissingError, VidretError
@@ -71,7 +71,8 @@ class Opening:
         """How it stands now."""
         if self._searcher is None:
             return Standing("building", self._progress)
-        return Standing("refused" if self._refused else "ready", self._progress, self._refused)
+        done = replace(self._progress, note="")  # what it waited for is over
+        return Standing("refused" if self._refused else "ready", done, self._refused)
 
     def searcher(self) -> AnySearcher:
         """The searcher as it is now.

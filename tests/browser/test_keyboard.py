@@ -94,6 +94,20 @@ def test_an_empty_question_goes_back_to_the_start(found):
     assert found.input_value("#query") == "a blue cross"
 
 
+def test_escape_leads_back_and_empties_nothing(found):
+    found.focus("#query")
+    found.keyboard.press("Escape")
+    assert found.input_value("#query") == "a red star"
+    found.keyboard.press("c")
+    found.wait_for_selector(".compared")
+    found.keyboard.press("Escape")
+    until(found, "() => !document.querySelector('.compared')")
+    found.keyboard.press("Escape")
+    found.keyboard.press("?")
+    assert found.locator("#keys").is_visible()
+    assert found.input_value("#query") == "a red star"
+
+
 def test_o_opens_what_a_link_lists(open_page):
     page = open_page("/#q=a+red+star", wait=".card .open")
     page.keyboard.press("o")

@@ -1,5 +1,6 @@
 """Every state of the page: usable by everybody, and kept as a picture to be looked at."""
 
+import contextlib
 import threading
 
 import pytest
@@ -201,6 +202,32 @@ def test_a_question_at_once_is_not_lost(open_page):
     assert page.input_value("#query") == "a red star"
 
 
+@pytest.mark.parametrize("sends", [True, False])
+def test_what_is_typed_before_the_script_runs_is_kept(open_page, address, sends):
+    page, held = open_page(), []
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/main.js", hold)
+    page.goto("about:blank")
+    page.goto(f"{address}/", wait_until="commit")
+    page.fill("#query", "a red star")
+    if sends:
+        page.press("#query", "Enter")
+        page.wait_for_url("**/?q=*", wait_until="commit")
+    while not held:
+        page.wait_for_timeout(20)
+    page.unroute("**/main.js")
+    for route in held:
+        with contextlib.suppress(Exception):  # the first was left with its page
+            route.continue_()
+    page.wait_for_selector(".list-head" if sends else ".chip")
+    assert page.input_value("#query") == "a red star"
+    assert page.evaluate("location.search") == ""
+    assert ("q=a+red+star" in page.evaluate("location.hash")) is sends
+
+
 def test_what_is_being_typed_at_first_stays(open_page):
     page = open_page("/#q=a+red+star", wait="body")
     page.evaluate(
@@ -211,7 +238,8 @@ def test_what_is_being_typed_at_first_stays(open_page):
     assert page.input_value("#query") == "a blue"
 
 
-def test_it_is_said_where_all_videos_are_gone(open_page, tmp_path):
+def test_it_is_said_where_all_videos_are_gone_until_they_are_back(open_page, tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "STATUS_SECONDS", 0.5)
     few = make_world(tmp_path, videos=3, train=False)
     with serving(few, heads=("mean",)) as address:
         few.root.rename(tmp_path / "unplugged")
@@ -220,7 +248,19 @@ def test_it_is_said_where_all_videos_are_gone(open_page, tmp_path):
         assert "None of these videos is on the disk" in page.locator("#banner").inner_text()
         look_for(page, "a red star")
         assert page.locator("#banner").is_visible()
+        assert "index update" not in page.locator("#status").inner_text()
+        page.locator(".card .open").first.click()
+        page.wait_for_selector(".trouble.gone")
         shoot(page, "all-gone")
+        (tmp_path / "unplugged").rename(few.root)
+        monkeypatch.setattr(opening, "STATUS_SECONDS", 0.0)
+        until(  # the page looks again when somebody comes back to it
+            page,
+            "() => { document.dispatchEvent(new Event('visibilitychange'));"
+            " return document.getElementById('banner').hidden; }",
+        )
+        until(page, "() => document.querySelector('video')?.videoWidth > 0")
+        assert page.locator(".no-picture").count() == 0
 
 
 def test_what_does_not_fit_is_refused_in_red(open_page, world, monkeypatch):

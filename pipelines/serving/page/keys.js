@@ -22,6 +22,7 @@ export function listen(acts) {
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || find("keys").open) return;
     if (event.key === "Escape") {
+      event.preventDefault(); // a box for searching would be emptied
       if (isTyping(event.target)) event.target.blur();
       else acts.back();
       return;

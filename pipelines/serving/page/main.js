@@ -298,20 +298,21 @@ function showWeight() {
 
 // -- how the server stands
 
-let watching = 0, hasTyped = false;
+let watching = 0, hasTyped = box.value !== "";
 
 async function watch() {
   clearTimeout(watching);
   let pause = CALM_POLL;
   try {
     const status = await api.status();
-    const wasReady = isReady();
+    const wasReady = isReady(), cameBack = isReady() && noneLeft(state.status) && !noneLeft(status);
     state.status = status;
     showStatus(status);
     if (!isReady()) {
       pause = BUILDING_POLL;
       drawBuilding(results, status);
     } else if (!wasReady) await begin();
+    else if (cameBack && state.text) await readAddress(); // with its pictures
   } catch (error) {
     banner(error.message, "bad");
     pause = 2_000;
@@ -320,10 +321,12 @@ async function watch() {
   watching = setTimeout(watch, pause);
 }
 
+const noneLeft = ({ videos, differs }) => videos > 0 && differs?.gone === videos && differs.new === 0;
+
 // What hinders everything stands above everything.
-function showStanding({ state: standing, reason, videos, differs }) {
-  if (standing === "refused") banner(`Nothing is searched, since what is on the disk does not fit together: ${reason}`, "bad");
-  else if (videos > 0 && differs?.gone === videos) banner(`${NONE_LEFT} What is listed is what was indexed; nothing of it can be shown or played.`, "bad");
+function showStanding(status) {
+  if (status.state === "refused") banner(`Nothing is searched, since what is on the disk does not fit together: ${status.reason}`, "bad");
+  else if (noneLeft(status)) banner(`${NONE_LEFT} What is listed is what was indexed; nothing of it can be shown or played.`, "bad");
   else if (find("banner").classList.contains("bad")) banner("");
 }
 
@@ -334,16 +337,17 @@ function showStatus(status) {
   const line = [
     status.state === "ready" && `${count(status.videos, "video")}, ${status.with_sound.toLocaleString("en")} with sound`,
     status.failed > 0 && `${status.failed} could not be read`,
-    differences(status.differs),
+    differences(status),
   ].filter(Boolean);
   find("status").textContent = line.join(" · ");
   for (const control of [box, find("search").querySelector(".go")]) control.disabled = status.state === "building";
 }
 
-function differences(differs) {
+function differences(status) {
+  const { differs } = status;
   if (!differs || !(differs.gone + differs.changed + differs.new)) return "";
   const told = [["gone", differs.gone], ["changed", differs.changed], ["new", differs.new]].filter(([, number]) => number);
-  return `on the disk since: ${told.map(([word, number]) => `${number} ${word}`).join(", ")} (vidret index update FOLDER takes them up)`;
+  return `on the disk since: ${told.map(([word, number]) => `${number} ${word}`).join(", ")}${noneLeft(status) ? "" : " (vidret index update FOLDER takes them up)"}`;
 }
 
 function fillHeads(heads) {
@@ -414,8 +418,11 @@ listen({
   toggle: detail.toggle,
   mute: detail.mute,
   step: detail.step,
-  back: () => { if (state.selected) closeDetail(); else box.focus(); },
+  back: () => { if (state.selected) closeDetail(); else if (state.other) compareTwo(); },
 });
+// A question that was sent before this script ran: then the form asks by itself, by an address without #.
+const early = new URLSearchParams(location.search).get("q");
+if (early !== null) history.replaceState(null, "", early.trim() ? `${location.pathname}#${new URLSearchParams({ q: early.trim() })}` : location.pathname);
 addEventListener("popstate", readChanges);
 addEventListener("hashchange", readChanges);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) watch(); });

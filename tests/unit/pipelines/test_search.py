@@ -456,18 +456,25 @@ def test_a_query_a_line_is_answered_as_each_is_alone(work):
     asked = [SENTENCES[2], SENTENCES[0], "\N{BELL} λ"]
     result = asked_by_lines(work, "\n".join([asked[0], "  ", *asked[1:]]), "--json")
     assert result.exit_code == 0, result.output
-    for query, line in zip(asked, result.stdout.splitlines(), strict=True):
+    for (number, query), line in zip(
+        ((1, asked[0]), (3, asked[1]), (4, asked[2])), result.stdout.splitlines(), strict=True
+    ):
         told, alone = json.loads(line), search(work, query, top=2)
-        assert told["query"] == query
+        assert (told["line"], told["query"]) == (number, query)
         assert [hit["id"] for hit in told["hits"]] == [hit.id for hit in alone.hits]
         assert told["hits"][0]["score"] == pytest.approx(alone.hits[0].score, abs=1e-6)
 
 
 def test_a_line_that_makes_no_sense_stops_no_other(work):
-    result = asked_by_lines(work, f"{SENTENCES[0]}\n\x01\n{SENTENCES[1]}\n".encode() + b"\xff dog")
+    lines = f"\ufeff{SENTENCES[0]}\n\n\x01\n{SENTENCES[1]}\n".encode() + b"\xff dog"
+    result = asked_by_lines(work, lines)
     assert result.exit_code == 3
-    assert result.stdout.count("4 clips searched") == 3
-    assert "1 query could not be answered: query is empty" in result.stderr
+    assert result.stdout.count("4 clips searched") == 2
+    assert f'"{SENTENCES[0]}"' in result.stdout
+    told = r"2 queries could not be answered: line 3, '\\x01': query is empty: say what to look for"
+    assert told in result.stderr.replace("\\\\", "\\").replace("\\x01", r"\\x01")
+    assert "line 5, " in result.stderr
+    assert "the line is no UTF-8" in result.stderr
 
 
 @pytest.mark.parametrize(

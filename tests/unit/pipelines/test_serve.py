@@ -120,8 +120,16 @@ def test_what_cannot_be_served_is_told_before_an_address_is(world, tmp_path, ask
     assert "Open http" not in told.output
 
 
+def test_a_folder_without_videos_is_told_before_an_address_is(tmp_path):
+    (tmp_path / "films").mkdir()
+    config = ServeConfig(work=tmp_path / "work", path=tmp_path / "films", port=0)
+    with pytest.raises(MissingError, match="films holds no file"):
+        run_serve(config, on_ready=lambda _: pytest.fail("an address was told"))
+
+
 def test_a_folder_that_nothing_can_look_at_is_told_before_an_address_is(tmp_path):
     (tmp_path / "films").mkdir()
+    draw_clip(tmp_path / "films" / "a.mp4", seconds=1.0, fps=10)
     config = ServeConfig(work=tmp_path / "work", path=tmp_path / "films", port=0)
     with pytest.raises(MissingError, match=r"no weights are known .* add --backbone"):
         run_serve(config, on_ready=lambda _: pytest.fail("an address was told"))

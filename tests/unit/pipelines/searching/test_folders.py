@@ -20,7 +20,8 @@ from vidret.data.synth.dataset import load_synth_mini
 from vidret.pipelines.commands.finding import build_index, search, serve
 from vidret.pipelines.config.settings import ExtractConfig
 from vidret.pipelines.searching import folders
-from vidret.pipelines.searching.corpus import open_corpus
+from vidret.pipelines.searching.answers import Differences
+from vidret.pipelines.searching.corpus import Corpus, open_corpus
 from vidret.pipelines.searching.folders import cache_of_folder, refreshed
 
 COMMANDS = (build_index, search, serve)
@@ -227,9 +228,17 @@ def test_what_another_command_caches_is_waited_for(films, planted):
 
 
 @pytest.mark.usefixtures("locking", "unwritable")
-def test_who_may_not_write_searches_what_was_cached(films, planted, caplog):
+def test_who_may_not_write_searches_what_was_cached_and_hears_what_changed(films, planted, caplog):
     assert cached(films) == planted
-    assert f"{films} is searched as it was cached: cannot write to {planted}" in caplog.text
+    told = f"{films} is taken as it was cached, and not as it is (2 new, 4 gone since): cannot"
+    assert told in caplog.text
+
+
+@pytest.mark.usefixtures("locking", "unwritable")
+def test_who_may_not_write_hears_nothing_where_nothing_changed(films, planted, caplog, monkeypatch):
+    monkeypatch.setattr(Corpus, "differences", lambda _: Differences())
+    assert cached(films) == planted
+    assert caplog.text == ""
 
 
 @pytest.mark.usefixtures("locking", "unwritable")
@@ -254,9 +263,43 @@ def test_an_emptied_folder_is_told_from_one_that_never_held_a_video(films, plant
     ) as it:
         cached(films)
     assert f"`rm -r {planted}`" in str(it.value)
+    away = films.rename(films.with_name("unplugged"))
+    with pytest.raises(MissingError, match=r"films is not there any more, and 4 videos of it"):
+        cached(films)
+    away.rename(films)
     shutil.rmtree(planted)
     with pytest.raises(MissingError, match="holds no video, neither by content nor by name"):
         cached(films)
+
+
+@pytest.fixture
+def unlistable(monkeypatch):
+    """Folders as somebody meets them who may not list them."""
+    shut, usual = [], os.scandir
+
+    def refuse(path):
+        if Path(path) in shut:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return usual(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    return shut
+
+
+def test_a_folder_that_may_not_be_listed_is_not_called_empty(films, planted, unlistable):
+    unlistable.append(films)
+    with pytest.raises(MissingError, match=r"cannot list .*films.*: Permission denied") as it:
+        cached(films)
+    assert "rm -r" not in str(it.value)
+    assert planted.is_dir()
+
+
+def test_caches_that_may_not_be_listed_are_not_called_missing(films, planted, unlistable):
+    unlistable.append(planted.parent)
+    with pytest.raises(
+        MissingError, match=r"cannot list .*cache: Permission denied; get the right"
+    ):
+        cached(films, extract=ExtractConfig())
 
 
 @pytest.fixture

@@ -235,6 +235,13 @@ def test_a_question_that_makes_no_sense_is_told_so(ask, parameters, words):
     assert words in response.json()["error"]
 
 
+@pytest.mark.parametrize("query", ["q=%ff%fe", "q=dog&where=%c3"])
+def test_bytes_that_are_no_text_are_told_so(ask, query):
+    response = ask(f"/api/search?{query}")
+    assert response.status_code == 422
+    assert "no UTF-8" in response.json()["error"]
+
+
 @pytest.mark.parametrize("path", ["/api/status", "/api/videos/{}/media", "/api/videos/{}/preview"])
 def test_an_address_without_parameters_says_so(ask, id_of, path):
     response = ask(path.format(id_of(0)), params={"v": "2"})
