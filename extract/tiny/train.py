@@ -203,7 +203,7 @@ def _optimizer(
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=lr, total_steps=steps, pct_start=max(0.1, 2 / steps)
+        optimizer, max_lr=lr, total_steps=steps, pct_start=max(0.1, min(2 / steps, 0.9))
     )
     return optimizer, schedule
 

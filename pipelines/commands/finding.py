@@ -152,7 +152,7 @@ def check_index(config: IndexConfig, *, json_progress: bool) -> None:
     cls=Command,
     epilog=examples(
         "vidret search 'a dog barks at night' ~/Videos",
-        "vidret search - --top 3 --json < queries.txt",
+        "vidret search - ~/Videos --top 3 --json",
     ),
 )
 @settings(SearchConfig)

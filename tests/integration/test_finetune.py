@@ -33,7 +33,7 @@ def test_from_a_run_to_a_backbone_and_its_numbers(fitted):
     told = succeed("finetune", *OPTIONS, *ON_TRAIN, "--init", HEADS, "--name", "mine", cwd=fitted)
     after = re.search(r"R@1 on train: .* before, (\S+) after", told)[1]
     refused = run_vidret("evaluate", "--run", "mine", cwd=fitted)
-    assert (refused.returncode, "backbone_weights" in refused.stderr) == (5, True)
+    assert (refused.returncode, "extract --backbone run:mine" in refused.stderr) == (4, True)
     command = re.search(r"vidret (extract --backbone run:mine .*)", told)[1]
     succeed(*command.split(), cwd=fitted)
     scored = succeed("evaluate", "--run", "mine", "--split", "train", "--json", cwd=fitted)

@@ -1,4 +1,7 @@
+import errno
 import logging
+import os
+import pty
 import resource
 import shlex
 import signal
@@ -11,9 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from vidret.data import errors
+from vidret.data.errors import MissingError
 from vidret.pipelines.cli import cli
-from vidret.pipelines.commands.program import Command, Program
-from vidret.pipelines.config.options import session_options, settings
+from vidret.pipelines.commands.endings import report_error
+from vidret.pipelines.commands.program import Command, Program, typed_lines
+from vidret.pipelines.config.options import Session, session_options, settings
 from vidret.pipelines.config.resolve import resolve
 from vidret.pipelines.config.settings import CONFIGS, ExtractConfig
 
@@ -461,3 +466,25 @@ main()
     result = run_process(code=code)
     assert result.returncode == 130
     assert result.stderr == "Stopped before anything was begun.\n"
+
+
+def test_an_input_that_is_closed_is_told_so(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(MissingError, match="no input to read lines from"):
+        next(typed_lines("look for"))
+
+
+def test_at_a_terminal_whose_answers_go_elsewhere_one_is_asked_all_the_same(monkeypatch, capfd):
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs) as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        os.write(ours, b"a bell\n\nrings\n\x04")
+        assert list(typed_lines("look for")) == [(1, "a bell"), (3, "rings")]
+    os.close(ours)
+    assert capfd.readouterr().err.count("look for (Ctrl-D ends): ") == 4
+
+
+def test_no_room_for_what_is_printed_is_no_bug(capsys):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert report_error(full, ["search", "x"], Session()) == 4
+    assert "no room for what is printed" in capsys.readouterr().err
