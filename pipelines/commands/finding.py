@@ -198,7 +198,7 @@ def _answer_lines(answer: "Callable[[str], SearchReport]", *, as_json: bool) -> 
         try:
             report = answer(_as_text(query))
         except ConfigError as error:
-            refused.append(f"line {number}, {printable(query)!r}: {error}")
+            refused.append(f'line {number}, "{printable(query)}": {error}')
             log.error("%s", refused[-1])  # noqa: TRY400 - the sentence says it all
             continue
         if as_json:  # a line an answer
