@@ -67,6 +67,7 @@ def test_new_renamed_and_deleted_files_are_right_after_an_update(tmp_path):
             (films / "goes.mp4").unlink()
             succeed("index", "update", films, cwd=tmp_path)
             wait_until(lambda: "comes.mp4" in paths_of(address), server)
+            wait_until(lambda: "comes.mp4" in asking.found[-1], server)
         finally:
             asking.stop.set()
             asking.join()
