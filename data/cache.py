@@ -201,8 +201,7 @@ def find_caches(work: Path) -> list[Path]:
     """
     place = work / "cache"
     try:
-        with os.scandir(place):
-            pass  # a glob would find nothing, and say nothing
+        os.scandir(place).close()  # a glob would find nothing, and say nothing
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

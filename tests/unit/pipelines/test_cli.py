@@ -468,6 +468,18 @@ main()
     assert result.stderr == "Stopped before anything was begun.\n"
 
 
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)])
+def test_closed_streams_are_as_good_as_nowhere(here, closed):
+    def close():
+        for stream in closed:
+            os.close(stream)
+
+    command = [sys.executable, "-m", "vidret.pipelines.program", "config", "show"]
+    finished = subprocess.run(command, cwd=here, capture_output=True, preexec_fn=close, check=False)
+    assert finished.returncode == 0
+    assert (finished.stdout == b"") is (1 in closed)
+
+
 def test_an_input_that_is_closed_is_told_so(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(MissingError, match="no input to read lines from"):
