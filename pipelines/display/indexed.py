@@ -39,11 +39,8 @@ def render_index_status(report: IndexStatusReport) -> Rendered:
         )
     changed = report.changed
     if changed:
-        told = Changes(
-            added=len(changed.new), changed=len(changed.changed), removed=len(changed.gone)
-        )
         same = "" if report.shares == 1 else " and the same --scheduler"
-        lines.append(f"on the disk since: {_changes(told)}")
+        lines.append(f"on the disk since: {changed}")
         if changed.leave_none_of(report.videos):
             lines.append("none is left: bring them back, such as by connecting a drive")
         else:
